@@ -1,0 +1,87 @@
+"""What LLMs, embedding models and vector stores have in common: settings, identity and an end."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+
+import anyio.from_thread
+from pydantic import BaseModel, ConfigDict, Field
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Env:
+    """Marks a settings field that falls back to an environment variable.
+
+    The config entry's own value wins over the variable, so that two entries can name two
+    providers.
+
+    Example:
+        ``api_key: Annotated[SecretStr | None, Env("FLOW_LLM_API_KEY")] = None``
+
+    Args:
+        name: Name of the variable, looked up in the environment and then in ``.env``.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class BackendSettings(BaseModel):
+    """Settings of one entry under ``llm``, ``embedding_model`` or ``vector_store``.
+
+    A backend subclasses this with the keys that it understands; all others are refused with a
+    suggestion.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any], environment: Mapping[str, str]) -> Self:
+        """Validate a config section, filling absent :class:`Env` fields from ``environment``.
+
+        Raises:
+            pydantic.ValidationError: If the section does not fit.
+        """
+        data = dict(section)
+        for name, field in cls.model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, Env) and data.get(name) is None and environment.get(mark.name):
+                    data[name] = environment[mark.name]
+        return cls.model_validate(data)
+
+
+class ModelSettings(BackendSettings):
+    """Settings of a backend that serves a model.
+
+    Attributes:
+        model_name: Name of the model as the backend knows it.
+        params: Defaults for every call, such as ``{"temperature": 0.6}``.
+    """
+
+    model_name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Backend(ABC):
+    """Base of the objects that an app makes once for each configured name and shares."""
+
+    Settings: ClassVar[type[BackendSettings]] = BackendSettings
+
+    async def aclose(self) -> None:
+        """Release connections and memory; called once, after the last run has ended."""
+
+
+def from_worker(function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run ``function`` in the event loop and wait for it, from the worker thread of a sync op.
+
+    Raises:
+        RuntimeError: If the calling thread was not started by flowcore (anyio).
+    """
+    return anyio.from_thread.run(partial(function, *args, **kwargs))
