@@ -63,8 +63,9 @@ class SSEDecoder:
         if self._at_start:
             self._at_start = False
             text = text.removeprefix(_BOM)
-        if self._after_cr and text.startswith("\n"):
-            text = text[1:]
+        if self._after_cr:
+            text = text.removeprefix("\n")
+            self._after_cr = False
         if not text:
             return []
         self._after_cr = text.endswith("\r")
