@@ -1,0 +1,117 @@
+"""How the failures of one endpoint are told: what happened, at which model, without secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+from flowcore import BackendError
+from flowcore_openai.settings import EndpointSettings
+from flowcore_openai.surrogates import repaired
+
+MAX_DETAIL_CHARS = 500
+
+
+class Failures:
+    """Makes the errors of one endpoint.
+
+    Args:
+        settings: Settings of the endpoint; they name the model, the host and the secrets.
+    """
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        self._where = f"model {settings.model_name!r} at {host_of(settings.base_url)}"
+        self._secrets = sorted(_secrets(settings), key=len, reverse=True)
+        self._key_hint = (
+            f"check api_key or {settings.key_variable}"
+            if settings.api_key
+            else f"{settings.key_variable} is not set"
+        )
+
+    def error(
+        self,
+        code: str,
+        what: str,
+        *,
+        detail: object = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> BackendError:
+        """Return an error that is safe to show.
+
+        Args:
+            code: Stable identifier, such as ``"upstream_reset"``.
+            what: What happened, in our words.
+            detail: What the upstream said about it: a text, or JSON data that holds one.
+            status: HTTP status of the answer.
+            retry_after: Seconds that the upstream asked to wait.
+        """
+        message = f"{self._where}: {what}"
+        if said := self._readable(detail):
+            message += f": {said}"
+        return BackendError(
+            self._masked(message), code=code, status=status, retry_after=retry_after
+        )
+
+    def of_status(
+        self, status: int, body: object, retry_after: float | None, location: str | None
+    ) -> BackendError:
+        """Return the error for an answer whose status is not 2xx."""
+        what = f"HTTP {status}"
+        if 300 <= status < 400:
+            code = "upstream_rejected"
+            body = None
+            target = f" to {host_of(location)}" if location else ""
+            what += f", a redirect{target}, which is not followed; correct base_url"
+        elif status in {401, 403}:
+            code = "upstream_auth"
+            what += f" ({self._key_hint})"
+        elif status == 404:
+            code = "upstream_not_found"
+        elif status == 429:
+            code = "upstream_rate_limited"
+        else:
+            code = "upstream_error" if status >= 500 else "upstream_rejected"
+        return self.error(code, what, detail=body, status=status, retry_after=retry_after)
+
+    def _readable(self, detail: object) -> str:
+        text = self._masked(repaired(_message_in(detail)))
+        text = "".join(c if c.isprintable() else " " for c in text[: 20 * MAX_DETAIL_CHARS])
+        text = " ".join(text.split())
+        return text if len(text) <= MAX_DETAIL_CHARS else text[:MAX_DETAIL_CHARS] + "…"
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def host_of(url: str) -> str:
+    """Return host and port of a URL: neither its user nor its query is fit to be shown."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "the same host"
+    except ValueError:
+        return "a malformed URL"
+
+
+def _secrets(settings: EndpointSettings) -> Iterator[str]:
+    if settings.api_key:
+        yield settings.api_key.get_secret_value()
+    if password := urlsplit(settings.base_url).password:
+        yield password
+        yield unquote(password)
+
+
+def _message_in(detail: object) -> str:
+    # OpenAI: {"error": {"message"}}; others: {"error": "…"}, {"message"}, {"detail"} of FastAPI.
+    while isinstance(detail, dict):
+        data = cast("dict[str, Any]", detail)
+        inner = next((data[k] for k in ("error", "message", "detail") if data.get(k)), None)
+        if inner is None:
+            break
+        detail = inner
+    if detail is None or isinstance(detail, str):
+        return detail or ""
+    return json.dumps(detail, ensure_ascii=False, default=str)

@@ -1,0 +1,85 @@
+"""Assembly of tool calls from the fragments of a stream."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from flowcore import ToolCall
+from flowcore_openai.surrogates import repaired
+
+
+class _Call:
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+
+class ToolCallAssembler:
+    """Puts fragments together to whole calls.
+
+    Fragments belong together by ``index``. Without one, they belong together by ``id``; without
+    either, to the call before, until a new name follows arguments. Servers differ in whether
+    they repeat id and name with each fragment; a name may also come in pieces.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._latest_at: dict[int, _Call] = {}
+
+    def feed(self, fragments: list[Any]) -> None:
+        """Take the ``tool_calls`` of one delta."""
+        for fragment in fragments:
+            if isinstance(fragment, dict):
+                self._take(cast("dict[str, Any]", fragment))
+
+    def calls(self) -> list[ToolCall]:
+        """Return the calls in the order of their indices."""
+        return [
+            ToolCall(
+                id=repaired(call.id),
+                name=repaired(call.name),
+                arguments=repaired("".join(call.arguments)),
+            )
+            for call in sorted(self._calls, key=lambda call: call.index)
+        ]
+
+    def _take(self, fragment: dict[str, Any]) -> None:
+        function: dict[str, Any] = fragment.get("function") or {}
+        id_ = _text(fragment.get("id"))
+        name = _text(function.get("name"))
+        call = self._call_for(fragment.get("index"), id_, name)
+        call.id = call.id or id_
+        if name != call.name:
+            call.name += name
+        if arguments := _text(function.get("arguments")):
+            call.arguments.append(arguments)
+
+    def _call_for(self, index: object, id_: str, name: str) -> _Call:
+        if isinstance(index, int):
+            call = self._latest_at.get(index)
+            # Some servers give each of several calls the index 0.
+            if call is None or (id_ and call.id and id_ != call.id):
+                call = self._begin(index)
+            return call
+        if id_:
+            known = next((call for call in self._calls if call.id == id_), None)
+            return known or self._begin()
+        if not self._calls or (name and self._calls[-1].arguments):
+            return self._begin()
+        return self._calls[-1]
+
+    def _begin(self, index: int | None = None) -> _Call:
+        if index is None:
+            index = max((call.index for call in self._calls), default=-1) + 1
+        call = self._latest_at[index] = _Call(index)
+        self._calls.append(call)
+        return call
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
