@@ -1,0 +1,58 @@
+"""flowcore-http: flows as HTTP endpoints with streams of Server-Sent Events, and the client."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from flowcore import BaseService, Registrar, hookimpl
+
+if TYPE_CHECKING:
+    from flowcore_http.client import HttpClient, SyncHttpClient
+    from flowcore_http.protocol import HttpError, StreamCutError
+    from flowcore_http.server import create_app
+    from flowcore_http.service import HttpService
+    from flowcore_http.settings import CorsSettings, HttpSettings
+
+__all__ = [
+    "CorsSettings",
+    "HttpClient",
+    "HttpError",
+    "HttpService",
+    "HttpSettings",
+    "StreamCutError",
+    "SyncHttpClient",
+    "create_app",
+]
+
+# Where each public name lives. Modules load on first use: the client needs no server.
+_HOMES = {
+    "CorsSettings": "settings",
+    "HttpClient": "client",
+    "HttpError": "protocol",
+    "HttpService": "service",
+    "HttpSettings": "settings",
+    "StreamCutError": "protocol",
+    "SyncHttpClient": "client",
+    "create_app": "server",
+}
+
+
+@hookimpl
+def flowcore_register_services(services: Registrar[BaseService]) -> None:
+    """Register the service ``http``."""
+    from flowcore_http.service import HttpService  # noqa: PLC0415
+
+    services.add(HttpService, "http")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'flowcore_http' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"flowcore_http.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,103 @@
+"""The body of a request: a JSON object, of bounded size and depth."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, cast
+
+from pydantic_core import from_json
+from quart import Request
+
+from flowcore_http.problem import HttpProblem
+
+# A number that a double cannot hold is spelt with an exponent of two digits or 300 digits.
+_MAYBE_INFINITE = re.compile(rb"\d[eE]\+?\d\d|\d{300}")
+
+
+async def read_object(request: Request, max_bytes: int, seconds: float) -> dict[str, Any]:
+    """Return the JSON object that the request holds; of duplicate keys the last wins.
+
+    Args:
+        request: The request, whose body nobody has read yet.
+        max_bytes: The largest body that is accepted.
+        seconds: How long the client may take to send it.
+
+    Raises:
+        HttpProblem: 415 if the content type is not JSON in UTF-8; 413 if the body is too large;
+            408 if it takes too long; 400 if it is not JSON; 422 if it is not an object.
+    """
+    _check_content_type(request)
+    if request.content_length is not None and request.content_length > max_bytes:
+        raise _too_large(max_bytes)
+    return parse_object(await _read(request, max_bytes, seconds))
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that ``body`` holds.
+
+    NaN, infinities, numbers beyond a double, integers beyond 4,300 digits, text that is not
+    UTF-8, a byte order mark and nesting deeper than 200 are refused.
+
+    Raises:
+        HttpProblem: 400 if it is not JSON; 422 if it is not an object.
+    """
+    if not body.strip():
+        raise HttpProblem(400, "invalid_json", "The body is empty; send a JSON object, such as {}.")
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise HttpProblem(400, "invalid_json", f"The body is not valid JSON: {error}.") from None
+    if _MAYBE_INFINITE.search(body) and _holds_infinity(value):
+        detail = "The body is not valid JSON: a number is beyond the range of a double."
+        raise HttpProblem(400, "invalid_json", detail)
+    if not isinstance(value, dict):
+        errors = [{"loc": [], "msg": "a JSON object is required", "type": "dict_type"}]
+        raise HttpProblem(422, "invalid_input", "The body is not a JSON object.", errors=errors)
+    return cast("dict[str, Any]", value)
+
+
+def _check_content_type(request: Request) -> None:
+    kind = request.mimetype
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    is_json = kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+    if not is_json or charset not in {"utf-8", "utf8"}:
+        sent = request.headers.get("Content-Type")
+        detail = "Send the header Content-Type: application/json" + (
+            f" instead of {sent[:100]!r}." if sent else "."
+        )
+        raise HttpProblem(415, "unsupported_media_type", detail, {"Accept": "application/json"})
+
+
+async def _read(request: Request, max_bytes: int, seconds: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for data in request.body:
+                body += data
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        detail = f"The body did not arrive within {seconds:g} seconds."
+        raise HttpProblem(408, "request_timeout", detail, {"Connection": "close"}) from None
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> HttpProblem:
+    detail = f"The body is larger than {max_bytes} bytes."
+    return HttpProblem(413, "body_too_large", detail, {"Connection": "close"})
+
+
+def _holds_infinity(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(cast("dict[str, Any]", item).values())
+        elif isinstance(item, list):
+            waiting.extend(cast("list[Any]", item))
+        elif isinstance(item, float) and item in (float("inf"), -float("inf")):
+            return True
+    return False

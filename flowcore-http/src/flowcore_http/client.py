@@ -1,0 +1,219 @@
+"""Clients of a running service, async and blocking.
+
+What they share, which is everything but the I/O, is in :mod:`flowcore_http.protocol`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from flowcore import FlowResponse
+from flowcore_http.protocol import (
+    EventStream,
+    check_stream,
+    connection_error,
+    flow_request,
+    parse_json,
+    parse_response,
+    raise_for_status,
+    stream_timeout,
+)
+
+
+class HttpClient:
+    """Calls the flows of a running service.
+
+    Args:
+        base_url: Address of the service, such as ``"http://127.0.0.1:8002"``.
+        timeout: Seconds to wait for the answer of a flow that is not streamed.
+        idle_timeout: Seconds of silence, heartbeats included, after which a stream counts as
+            dead. A stream has no limit of its own.
+        **options: Further arguments of ``httpx.AsyncClient``, such as ``headers``.
+
+    Example:
+        ``async with HttpClient("http://127.0.0.1:8002") as client: await client.health_check()``
+    """
+
+    def __init__(
+        self, base_url: str, *, timeout: float = 600.0, idle_timeout: float = 60.0, **options: Any
+    ) -> None:
+        limits = httpx.Timeout(timeout, connect=5.0)
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=limits, **options)
+        self._stream_timeout = stream_timeout(idle_timeout)
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self._http.__aexit__(exc_type, exc_value, tb)
+
+    async def aclose(self) -> None:
+        """Close the connections, for use without ``async with``."""
+        await self._http.aclose()
+
+    async def health_check(self) -> dict[str, Any]:
+        """Return ``{"status": "healthy"}``.
+
+        Raises:
+            HttpError: If the service cannot be reached or does not take requests.
+        """
+        return parse_json(await self._request("GET", "/health"))
+
+    async def list_endpoints(self) -> dict[str, Any]:
+        """Return the service's OpenAPI document; ``paths`` are its keys for endpoints.
+
+        Raises:
+            HttpError: If the service cannot be reached or answers with an error.
+        """
+        return parse_json(await self._request("GET", "/openapi.json"))
+
+    async def execute_flow(self, flow: str, /, **inputs: Any) -> FlowResponse:
+        """Run a flow that is not streamed and return its answer.
+
+        Raises:
+            HttpError: If the service cannot be reached or answers with an error.
+        """
+        return parse_response(await self._request(**flow_request(flow, inputs)))
+
+    async def execute_stream_flow(
+        self, flow: str, /, **inputs: Any
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Run a streamed flow and yield its chunks as they come.
+
+        Each is a dict with the keys ``type``, ``content``, ``metadata`` and ``flow_id``. A run
+        that fails yields a last chunk of type ``error``. Leaving the loop closes the connection,
+        which cancels the run; ``contextlib.aclosing`` makes that certain to happen at once.
+
+        Raises:
+            HttpError: If the service cannot be reached or refuses the request.
+            StreamCutError: If the stream ends before its end mark; all that came was yielded.
+        """
+        async with (
+            self._stream(flow, inputs) as response,
+            aclosing(response.aiter_bytes()) as received,
+        ):
+            events = EventStream(flow)
+            async for data in received:
+                for chunk in events.feed(data):
+                    yield chunk
+                if events.ended:
+                    return
+            events.close()
+
+    @asynccontextmanager
+    async def _stream(
+        self, flow: str, inputs: dict[str, Any]
+    ) -> AsyncGenerator[httpx.Response, None]:
+        request = self._http.build_request(
+            **flow_request(flow, inputs), timeout=self._stream_timeout
+        )
+        response: httpx.Response | None = None
+        try:
+            response = await self._http.send(request, stream=True)
+            if not response.is_success:
+                await response.aread()
+            check_stream(response)
+            yield response
+        except httpx.TransportError as error:
+            raise connection_error(error, request.url, answered=response is not None) from error
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    async def _request(self, method: str, url: str, **content: Any) -> httpx.Response:
+        request = self._http.build_request(method, url, **content)
+        try:
+            response = await self._http.send(request)
+        except httpx.TransportError as error:
+            raise connection_error(error, request.url) from error
+        raise_for_status(response)
+        return response
+
+
+class SyncHttpClient:
+    """Blocking twin of :class:`HttpClient`, with the same arguments and methods."""
+
+    def __init__(
+        self, base_url: str, *, timeout: float = 600.0, idle_timeout: float = 60.0, **options: Any
+    ) -> None:
+        limits = httpx.Timeout(timeout, connect=5.0)
+        self._http = httpx.Client(base_url=base_url, timeout=limits, **options)
+        self._stream_timeout = stream_timeout(idle_timeout)
+
+    def __enter__(self) -> Self:
+        self._http.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._http.__exit__(exc_type, exc_value, tb)
+
+    def close(self) -> None:
+        """Close the connections, for use without ``with``."""
+        self._http.close()
+
+    def health_check(self) -> dict[str, Any]:
+        """Blocking twin of :meth:`HttpClient.health_check`."""
+        return parse_json(self._request("GET", "/health"))
+
+    def list_endpoints(self) -> dict[str, Any]:
+        """Blocking twin of :meth:`HttpClient.list_endpoints`."""
+        return parse_json(self._request("GET", "/openapi.json"))
+
+    def execute_flow(self, flow: str, /, **inputs: Any) -> FlowResponse:
+        """Blocking twin of :meth:`HttpClient.execute_flow`."""
+        return parse_response(self._request(**flow_request(flow, inputs)))
+
+    def execute_stream_flow(
+        self, flow: str, /, **inputs: Any
+    ) -> Generator[dict[str, Any], None, None]:
+        """Blocking twin of :meth:`HttpClient.execute_stream_flow`."""
+        with self._stream(flow, inputs) as response:
+            events = EventStream(flow)
+            for data in response.iter_bytes():
+                yield from events.feed(data)
+                if events.ended:
+                    return
+            events.close()
+
+    @contextmanager
+    def _stream(self, flow: str, inputs: dict[str, Any]) -> Generator[httpx.Response, None, None]:
+        request = self._http.build_request(
+            **flow_request(flow, inputs), timeout=self._stream_timeout
+        )
+        response: httpx.Response | None = None
+        try:
+            response = self._http.send(request, stream=True)
+            if not response.is_success:
+                response.read()
+            check_stream(response)
+            yield response
+        except httpx.TransportError as error:
+            raise connection_error(error, request.url, answered=response is not None) from error
+        finally:
+            if response is not None:
+                response.close()
+
+    def _request(self, method: str, url: str, **content: Any) -> httpx.Response:
+        request = self._http.build_request(method, url, **content)
+        try:
+            response = self._http.send(request)
+        except httpx.TransportError as error:
+            raise connection_error(error, request.url) from error
+        raise_for_status(response)
+        return response

@@ -1,0 +1,106 @@
+"""The requests in progress and the runs that they started."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from typing import TYPE_CHECKING, Any, cast
+
+from quart import Request
+from quart.asgi import ASGIHTTPConnection
+
+from flowcore import Run
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
+
+_RUN = "flowcore.run"
+_QUART_VERSION = tuple(int(part) for part in importlib.metadata.version("quart").split(".")[:2])
+
+
+class InFlight:
+    """ASGI middleware that counts requests, and cancels the run of each that ends before it.
+
+    However a request ends, by a disconnect, a fault or a cancellation, its run does not outlive
+    it.
+
+    Args:
+        app: The ASGI app that answers the requests.
+    """
+
+    def __init__(self, app: ASGIFramework) -> None:
+        self._app = app
+        self._scopes: dict[int, dict[str, Any]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.refusing = False
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        entry = cast("dict[str, Any]", scope)
+        self._scopes[id(entry)] = entry
+        self._idle.clear()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            del self._scopes[id(entry)]
+            _cancel(entry, "client")
+            if not self._scopes:
+                self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._scopes)
+
+    def refuse_new(self) -> None:
+        """Let the app answer all further requests with 503."""
+        self.refusing = True
+
+    def cancel_runs(self, reason: str) -> None:
+        """Cancel the runs of all requests in progress."""
+        for scope in list(self._scopes.values()):
+            _cancel(scope, reason)
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is in progress."""
+        await self._idle.wait()
+
+
+def tie(run: Run, request: Request) -> None:
+    """Let ``run`` live no longer than ``request``."""
+    cast("dict[str, Any]", request.scope)[_RUN] = run
+
+
+def _cancel(scope: dict[str, Any], reason: str) -> None:
+    run: Run | None = scope.get(_RUN)
+    if run is not None:
+        run.cancel(reason)
+
+
+class _Connection(ASGIHTTPConnection):
+    """Ends both tasks of a request before it returns, also when the server cancels it.
+
+    Quart before 0.23, which is to say on Python before 3.13, leaves them running.
+    """
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        request = self._create_request_from_scope(send)
+        handler = asyncio.create_task(self.handle_request(request, send))
+        receiver = asyncio.create_task(self.handle_messages(request, receive))
+        tasks = (handler, receiver)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+
+CONNECTION_CLASS = _Connection if _QUART_VERSION < (0, 23) else ASGIHTTPConnection

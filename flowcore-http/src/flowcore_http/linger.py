@@ -1,0 +1,56 @@
+"""Answering before the request has been read, so that the client still sees the answer.
+
+A connection that is closed with unread bytes is reset, and the reset destroys an answer that is
+still on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from quart import Request
+from quart.wrappers.response import ResponseBody
+
+LINGER_SECONDS = 2.0
+
+
+class LingeringBody(ResponseBody):
+    """Sends ``data``, then reads and drops what the client is still sending.
+
+    Args:
+        data: The whole body of the response.
+        request: The request that is answered.
+    """
+
+    def __init__(self, data: bytes, request: Request) -> None:
+        self._data = data
+        self._request = request
+        self._sent = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        return None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._sent:
+            self._sent = True
+            return self._data
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                async for _ in self._request.body:
+                    pass
+        raise StopAsyncIteration

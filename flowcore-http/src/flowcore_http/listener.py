@@ -1,0 +1,70 @@
+"""The listening socket, made by us so that its options and its faults are ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+
+from flowcore import ConfigError
+from flowcore_http.settings import HttpSettings
+
+_SEND_BUFFER_BYTES = 128 * 1024
+"""What the kernel may hold of a stream that its client does not read."""
+
+
+def listen(settings: HttpSettings) -> socket.socket:
+    """Return a listening socket for the configured host and port.
+
+    Accepted connections inherit its options: a small send buffer, no delay for small writes,
+    and an end for clients that read nothing.
+
+    Raises:
+        ConfigError: If the address does not exist, is in use or is not permitted.
+    """
+    host, port = settings.host, settings.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"http.host: {host!r} is not a host of this machine: {error}") from None
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        _set_options(sock, settings.write_timeout)
+        sock.bind(address)
+        sock.listen(settings.backlog)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"cannot listen at {host}, port {port}: {_advice(error)}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def url_of(sock: socket.socket, *, secure: bool) -> str:
+    """Return the URL of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if sock.family == socket.AF_INET6 else host
+    return f"{'https' if secure else 'http'}://{shown}:{port}"
+
+
+def _set_options(sock: socket.socket, write_timeout: float) -> None:
+    if os.name == "posix":
+        # On Windows this option would let two servers share a port.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sys.platform == "linux":
+        milliseconds = int(write_timeout * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _advice(error: OSError) -> str:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{reason}; stop the other program or choose another http.port"
+        case errno.EACCES | errno.EPERM:
+            return f"{reason}; ports below 1024 need privileges, choose another http.port"
+        case _:
+            return f"{reason}; check http.host and http.port"

@@ -1,0 +1,202 @@
+"""What the clients share and what needs no I/O: errors, answers, and events turned into chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from flowcore import FlowcoreError, FlowResponse
+from flowcore.sse import SSEDecoder
+
+
+class HttpError(FlowcoreError):
+    """The service cannot be reached, refuses a request, or answers with something else.
+
+    Args:
+        message: What went wrong, with the address.
+        status: HTTP status, or None if there was no answer.
+        problem: The members of the problem object, where the service sent one.
+    """
+
+    code = "http_error"
+
+    def __init__(
+        self, message: str, *, status: int | None = None, problem: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = problem or {}
+
+
+class StreamCutError(HttpError):
+    """A stream ended before its end mark: what came is true, but not all of it came."""
+
+    code = "stream_cut"
+
+
+class EventStream:
+    """Turns the bytes of a flow's event stream into chunks.
+
+    Args:
+        flow: Name of the flow, for messages.
+    """
+
+    def __init__(self, flow: str) -> None:
+        self.ended = False
+        self._flow = flow
+        self._decoder = SSEDecoder()
+
+    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the chunks that ``data`` completes; after the end mark there are none.
+
+        Raises:
+            HttpError: If an event is not a chunk.
+        """
+        for event in self._decoder.feed(data):
+            if self.ended:
+                return
+            if event.data == "[DONE]":
+                self.ended = True
+                return
+            yield self._parse(event.data)
+
+    def close(self) -> None:
+        """Tell that no more bytes will come.
+
+        Raises:
+            StreamCutError: If the end mark has not come.
+        """
+        if not self.ended:
+            raise StreamCutError(
+                f"the stream of flow {self._flow!r} ended without [DONE]; it was cut"
+            )
+
+    def _parse(self, data: str) -> dict[str, Any]:
+        try:
+            chunk = json.loads(data)
+            return {
+                "type": chunk["chunk_type"],
+                "content": chunk["chunk"],
+                "metadata": chunk.get("metadata") or {},
+                "flow_id": chunk.get("flow_id", ""),
+            }
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise HttpError(
+                f"flow {self._flow!r} sent an event that is not a chunk: {data[:200]!r}", status=200
+            ) from None
+
+
+def stream_timeout(idle: float) -> httpx.Timeout:
+    """Return the timeouts of a stream: only silence ends it."""
+    return httpx.Timeout(None, connect=5.0, read=idle, write=idle, pool=idle)
+
+
+def flow_request(flow: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an httpx request that runs a flow.
+
+    Raises:
+        pydantic_core.PydanticSerializationError: If an input has no JSON form.
+    """
+    return {
+        "method": "POST",
+        "url": f"/{quote(flow, safe='')}",
+        "content": to_json(inputs),
+        "headers": {"Content-Type": "application/json"},
+    }
+
+
+def connection_error(
+    error: httpx.TransportError, url: httpx.URL, *, answered: bool = False
+) -> HttpError:
+    """Return the error that tells of a failed connection.
+
+    Args:
+        error: What httpx raised.
+        url: The address.
+        answered: Whether a stream had begun.
+    """
+    reason = str(error) or type(error).__name__
+    if isinstance(error, httpx.ReadTimeout):
+        reason = "silent for too long"
+    if answered:
+        return StreamCutError(f"the stream from {url} was cut: {reason}", status=200)
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
+        return HttpError(f"cannot reach {url}: {reason}")
+    return HttpError(f"no answer from {url}: {reason}")
+
+
+def check_stream(response: httpx.Response) -> None:
+    """Raise :class:`HttpError` unless the response is an event stream.
+
+    The body of a response that is not a success has been read.
+    """
+    raise_for_status(response)
+    if response.headers.get("Content-Type", "").split(";")[0].strip() != "text/event-stream":
+        raise HttpError(
+            f"{response.request.url} does not answer with a stream; call execute_flow",
+            status=response.status_code,
+        )
+
+
+def raise_for_status(response: httpx.Response) -> None:
+    """Raise :class:`HttpError` unless the response, which has been read, is a success."""
+    if response.is_success:
+        return
+    problem: dict[str, Any] = {}
+    try:
+        parsed = response.json()
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict):
+        problem = cast("dict[str, Any]", parsed)
+    detail = problem.get("detail") or response.text[:200]
+    raise HttpError(
+        f"{response.request.method} {response.request.url} answered {response.status_code}: "
+        f"{detail}",
+        status=response.status_code,
+        problem=problem,
+    )
+
+
+def parse_json(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object of a response.
+
+    Raises:
+        HttpError: If it holds none.
+    """
+    try:
+        value = response.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise HttpError(
+            f"{response.request.url} did not answer with a JSON object", status=response.status_code
+        )
+    return cast("dict[str, Any]", value)
+
+
+def parse_response(response: httpx.Response) -> FlowResponse:
+    """Return the answer of a flow.
+
+    Raises:
+        HttpError: If the flow is a streamed one, or the response is not an answer.
+    """
+    kind = response.headers.get("Content-Type", "")
+    if kind.startswith("text/event-stream"):
+        raise HttpError(
+            f"{response.request.url} is a streamed flow; call execute_stream_flow",
+            status=response.status_code,
+        )
+    try:
+        return FlowResponse.model_validate(parse_json(response))
+    except ValidationError as error:
+        raise HttpError(
+            f"{response.request.url} did not answer as a flow does: {error}",
+            status=response.status_code,
+        ) from None

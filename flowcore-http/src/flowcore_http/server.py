@@ -1,0 +1,142 @@
+"""The ASGI app: an endpoint for each flow, and the endpoints that describe the service."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from functools import partial
+
+from quart import Quart, Response, request
+from quart_cors import cors
+from werkzeug.exceptions import HTTPException, NotFound
+
+from flowcore import ConfigError, Flow, FlowApp, UnknownNameError
+from flowcore_http.body import read_object
+from flowcore_http.docs import add_docs
+from flowcore_http.inflight import CONNECTION_CLASS, InFlight, tie
+from flowcore_http.linger import LingeringBody
+from flowcore_http.openapi import openapi_document
+from flowcore_http.problem import HttpProblem, to_problem
+from flowcore_http.settings import HttpSettings
+from flowcore_http.stream import stream_response
+from flowcore_http.wire import encode_json
+
+RESERVED = frozenset(
+    {"docs", "health", "mcp", "metrics", "openapi.json", "playground", "ready", "runs", "v1"}
+)
+"""Flow names that would clash with endpoints of the service, present or to come."""
+
+
+def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
+    """Return an ASGI app that serves the flows of ``app``, for any ASGI server.
+
+    The flows are those that ``app`` has now. If ``app`` is not open when the server starts, it is
+    opened then, and closed when the server stops.
+
+    Args:
+        app: The flows.
+        settings: Settings of the service; those about the socket and the process are for
+            :class:`flowcore_http.HttpService` only.
+
+    Raises:
+        ConfigError: If a flow has the name of an endpoint of the service.
+    """
+    settings = settings or HttpSettings()
+    quart = Quart("flowcore_http", static_folder=None)
+    quart.config["MAX_CONTENT_LENGTH"] = None
+    quart.config["RESPONSE_TIMEOUT"] = None
+    # Otherwise //name redirects to a URL that is made from the Host header.
+    quart.url_map.merge_slashes = False
+    quart.asgi_http_class = CONNECTION_CLASS
+    requests = InFlight(quart.asgi_app)
+    quart.asgi_app = quart.extensions["flowcore_http"] = requests
+    quart.before_request(partial(_check_request, requests))
+    for flow in app.flows.values():
+        _add_flow(quart, app, flow, settings)
+    _add_health(quart)
+    add_docs(quart, openapi_document(app.flows.values()))
+    _add_error_handler(quart, app)
+    _add_lifespan(quart, app)
+    return cors(
+        quart,
+        allow_origin=settings.cors.allow_origin,
+        allow_credentials=settings.cors.allow_credentials,
+        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+        expose_headers=["X-Run-Id"],
+        max_age=settings.cors.max_age,
+    )
+
+
+def in_flight(quart: Quart) -> InFlight:
+    """Return the requests in progress of an app that :func:`create_app` made."""
+    return quart.extensions["flowcore_http"]
+
+
+def _add_flow(quart: Quart, app: FlowApp, flow: Flow, settings: HttpSettings) -> None:
+    if flow.name in RESERVED:
+        raise ConfigError(
+            f"flow {flow.name!r} cannot be served over HTTP: /{flow.name} is reserved for the "
+            "service itself; give the flow another name"
+        )
+
+    async def stream() -> Response:
+        inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
+        run = app.start(flow.name, inputs)
+        tie(run, request)
+        return stream_response(run, settings.heartbeat)
+
+    async def answer() -> Response:
+        inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
+        response = await app.execute(flow.name, **inputs)
+        return Response(
+            encode_json(response.model_dump()),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    view = stream if flow.stream else answer
+    quart.add_url_rule(f"/{flow.name}", f"flow:{flow.name}", view, methods=["POST"])
+
+
+def _add_health(quart: Quart) -> None:
+    async def health() -> Response:
+        return Response('{"status":"healthy"}', content_type="application/json")
+
+    quart.add_url_rule("/health", "health", health)
+
+
+def _check_request(requests: InFlight) -> None:
+    if requests.refusing:
+        headers = {"Connection": "close", "Retry-After": "5"}
+        raise HttpProblem(503, "stopping", "The service is stopping; try again later.", headers)
+    # The server's HTTP/2 has no back-pressure: a stalled reader would fill the memory.
+    if request.http_version.startswith("2"):
+        raise HttpProblem(505, "http_version_not_supported", "Use HTTP/1.1.")
+    if "Transfer-Encoding" in request.headers and "Content-Length" in request.headers:
+        # RFC 9112, section 6.3: such a request may be an attempt at smuggling another.
+        detail = "Content-Length and Transfer-Encoding exclude each other."
+        raise HttpProblem(400, "bad_request", detail, {"Connection": "close"})
+
+
+def _add_error_handler(quart: Quart, app: FlowApp) -> None:
+    async def handle(error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.code is not None and error.code < 400:
+            return Response(status=error.code, headers=error.get_headers())
+        if isinstance(error, NotFound):
+            error = UnknownNameError("flow", request.path[1:101], app.flows)
+        response = to_problem(error).response()
+        response.response = LingeringBody(await response.get_data(as_text=False), request)
+        return response
+
+    quart.register_error_handler(Exception, handle)
+
+
+def _add_lifespan(quart: Quart, app: FlowApp) -> None:
+    # Not a generator with `yield` inside `async with app`: see PEP 789.
+    stack = AsyncExitStack()
+
+    async def open_app() -> None:
+        if not app.is_open:
+            await stack.enter_async_context(app)
+
+    quart.before_serving(open_app)
+    quart.after_serving(stack.aclose)

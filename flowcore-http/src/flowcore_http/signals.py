@@ -1,0 +1,66 @@
+"""What SIGINT and SIGTERM mean to the service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """The signals that came: the first asks for a clean end, the second for one at once.
+
+    Args:
+        at_once: Called on the second signal, in the event loop.
+    """
+
+    def __init__(self, at_once: Callable[[], object]) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        self._at_once = at_once
+
+    @contextmanager
+    def installed(self) -> Generator[None, None, None]:
+        """Handle the signals inside the block; call this in the main thread."""
+        loop = asyncio.get_running_loop()
+        previous = {number: signal.getsignal(number) for number in _SIGNALS}
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._receive)
+
+        for number in _SIGNALS:
+            if sys.platform == "win32":
+                signal.signal(number, on_signal)
+            else:
+                loop.add_signal_handler(number, self._receive)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                if sys.platform != "win32":
+                    loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def _receive(self) -> None:
+        if not self.first.is_set():
+            self.first.set()
+        elif not self.second.is_set():
+            self.second.set()
+            self._at_once()
+
+
+def exit_after(seconds: float, code: int) -> None:
+    """End the process after ``seconds``, whatever it is doing then.
+
+    Python waits at its end for every worker thread, also for one that a sync op keeps busy.
+    """
+    timer = threading.Timer(seconds, os._exit, [code])
+    timer.daemon = True
+    timer.start()
