@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from flowcore import BackendError, BaseEmbeddingModel, ModelSettings, VectorNode
@@ -204,6 +205,23 @@ async def test_closing_forgets_everything(store):
     await store.aclose()
 
     assert await store.async_list_workspace() == []
+
+
+async def test_a_store_made_in_the_worker_thread_of_a_sync_op_serves_it_by_the_blocking_twins(
+    model,
+):
+    def execute() -> list[str]:
+        store = MemoryVectorStore(MemoryVectorStoreSettings(), model)
+        store.insert([node(str(n), n, 1) for n in range(3000)])
+        store.upsert([node("0", 1, 0)])
+        assert store.delete(["2999"]) == 1
+        return ids(store.search([1, 0], top_k=2))
+
+    with anyio.fail_after(20):
+        assert await anyio.to_thread.run_sync(execute, limiter=anyio.CapacityLimiter(1)) == [
+            "0",
+            "2998",
+        ]
 
 
 class Gated(BaseEmbeddingModel):
