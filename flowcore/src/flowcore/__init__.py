@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowcore.app import FlowApp, SyncFlowApp
     from flowcore.backend import Backend, BackendSettings, Env, ModelSettings
+    from flowcore.base_op import BaseAsyncOp, BaseOp
     from flowcore.catalog import C, Catalog, Registrar
     from flowcore.config import FlowConfig, load_config
     from flowcore.context import FlowContext
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from flowcore.flow import Flow
     from flowcore.hookspecs import hookimpl
     from flowcore.llm import BaseLLM
-    from flowcore.op import BaseAsyncOp, BaseOp, Op, ParallelOp, SequentialOp
+    from flowcore.op import Op, ParallelOp, SequentialOp
     from flowcore.run import Run, RunState
     from flowcore.schema import (
         ChunkEnum,
@@ -56,10 +57,10 @@ _HOMES = {
     "Backend": "backend",
     "BackendError": "errors",
     "BackendSettings": "backend",
-    "BaseAsyncOp": "op",
+    "BaseAsyncOp": "base_op",
     "BaseEmbeddingModel": "embedding",
     "BaseLLM": "llm",
-    "BaseOp": "op",
+    "BaseOp": "base_op",
     "BaseService": "service",
     "BaseVectorStore": "vector_store",
     "C": "catalog",

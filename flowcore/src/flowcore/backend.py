@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import anyio.from_thread
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,21 +40,18 @@ class BackendSettings(BaseModel):
     suggestion.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A key that consists of digits is read from YAML as a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     @classmethod
-    def from_section(cls, section: Mapping[str, Any], environment: Mapping[str, str]) -> Self:
-        """Validate a config section, filling absent :class:`Env` fields from ``environment``.
-
-        Raises:
-            pydantic.ValidationError: If the section does not fit.
-        """
+    def complete(cls, section: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+        """Return a config section with absent :class:`Env` fields taken from ``environment``."""
         data = dict(section)
         for name, field in cls.model_fields.items():
             for mark in field.metadata:
                 if isinstance(mark, Env) and data.get(name) is None and environment.get(mark.name):
                     data[name] = environment[mark.name]
-        return cls.model_validate(data)
+        return data
 
 
 class ModelSettings(BackendSettings):

@@ -117,7 +117,9 @@ class Catalog:
 
     def _decorator(self, registry: str, name: str) -> Callable[[K], K]:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise OpDefinitionError("write the decorator with parentheses, such as @C.register_op()")
+            raise OpDefinitionError(
+                "write the decorator with parentheses, such as @C.register_op()"
+            )
 
         def register(cls: K) -> K:
             self.registrars(f"module {cls.__module__!r}")[registry].add(cls, name)

@@ -142,7 +142,9 @@ class InputError(FlowcoreError, ValueError):
     code = "invalid_input"
 
     def __init__(self, flow: str, errors: Sequence[Mapping[str, Any]]) -> None:
-        listed = "; ".join(f"{'.'.join(map(str, e['loc'])) or '(input)'}: {e['msg']}" for e in errors)
+        listed = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or '(input)'}: {e['msg']}" for e in errors
+        )
         super().__init__(f"invalid input for flow {flow!r}: {listed}")
         self.flow = flow
         self.errors = list(errors)

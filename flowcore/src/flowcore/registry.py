@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flowcore.errors import DuplicateNameError, UnknownNameError
+from flowcore.errors import DuplicateNameError, UnknownNameError, did_you_mean
 
 T = TypeVar("T")
 
@@ -64,6 +64,8 @@ class Registry(Mapping[str, type[T]]):
         try:
             return self._entries[name].value
         except KeyError:
+            if not (hint or did_you_mean(name, self._entries)):
+                hint = "no installed plugin provides it; `flowcore plugins` lists them"
             raise UnknownNameError(self.kind, name, self._entries, hint) from None
 
     def __getitem__(self, name: str) -> type[T]:

@@ -42,7 +42,9 @@ class BaseVectorStore(Backend):
         self.embedding_model = embedding_model
 
     @abstractmethod
-    async def async_insert(self, nodes: Sequence[VectorNode], workspace_id: str = "default") -> None:
+    async def async_insert(
+        self, nodes: Sequence[VectorNode], workspace_id: str = "default"
+    ) -> None:
         """Add new nodes; all or none.
 
         Raises:
@@ -51,7 +53,9 @@ class BaseVectorStore(Backend):
         """
 
     @abstractmethod
-    async def async_upsert(self, nodes: Sequence[VectorNode], workspace_id: str = "default") -> None:
+    async def async_upsert(
+        self, nodes: Sequence[VectorNode], workspace_id: str = "default"
+    ) -> None:
         """Add nodes, replacing those whose ids exist; all or none.
 
         Raises:
@@ -84,7 +88,9 @@ class BaseVectorStore(Backend):
         """
 
     @abstractmethod
-    async def async_get(self, node_ids: Sequence[str], workspace_id: str = "default") -> list[VectorNode]:
+    async def async_get(
+        self, node_ids: Sequence[str], workspace_id: str = "default"
+    ) -> list[VectorNode]:
         """Return the nodes with these ids, in this order; unknown ids are left out."""
 
     @abstractmethod

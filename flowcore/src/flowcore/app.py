@@ -1,0 +1,349 @@
+"""The app: configuration, plugins, flows and shared backends in one; the owner of every run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from flowcore.config import FlowConfig, load_config
+from flowcore.errors import AppClosedError, ConfigError, UnknownNameError
+from flowcore.flow import Flow
+from flowcore.op import Op
+from flowcore.plugins import PluginHost
+from flowcore.resources import SharedBackends
+from flowcore.run import Run
+from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
+from flowcore.service import BaseService
+from flowcore.validation import validate_section
+
+CANCEL_TIMEOUT = 5.0
+"""How long the cleanup of a cancelled run may take before its caller goes on, in seconds."""
+
+ConfigSource = str | os.PathLike[str] | Mapping[str, Any]
+
+
+class FlowApp:
+    """Runs flows. Everything is checked when it is made; it works while it is open.
+
+    Args:
+        config: The configuration, or what :func:`load_config` takes as its first source.
+        *overrides: Further sources for :func:`load_config`.
+        plugins: Plugins given as objects, besides those that are installed.
+
+    Raises:
+        ConfigError: If the configuration, a flow or a backend's settings are wrong.
+        DuplicateNameError: If two plugins claim one name.
+
+    Example:
+        ``async with FlowApp("my.yaml") as app: print((await app.execute("flow", query="…")).answer)``
+    """
+
+    def __init__(
+        self,
+        config: FlowConfig | ConfigSource = "default",
+        *overrides: str,
+        plugins: Iterable[object] = (),
+    ) -> None:
+        self.config = config if isinstance(config, FlowConfig) else load_config(config, *overrides)
+        self.plugins = PluginHost(plugins)
+        for index, module in enumerate(self.config.imports):
+            _import(module, self.config.origins.find(("imports", index)))
+        self.plugins.add_user_code()
+        self.catalog = self.plugins.catalog
+        self._check_sections()
+        self.backends = SharedBackends(self.config, self.catalog, self.plugins.hint)
+        self.flows: Mapping[str, Flow] = {name: self._compile(name) for name in self.config.flow}
+        self.runs: dict[str, Run] = {}
+        self._observer = self.plugins.observer()
+        self._tasks: TaskGroup | None = None
+        self._stack = AsyncExitStack()
+
+    # --- life ---
+
+    @property
+    def is_open(self) -> bool:
+        """Whether runs may be started."""
+        return self._tasks is not None
+
+    async def __aenter__(self) -> Self:
+        if self.is_open:
+            raise AppClosedError("the app is open already")
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.backends.aclose)
+            for lifespan in self.plugins.lifespans(self):
+                await stack.enter_async_context(lifespan)
+            self._tasks = await stack.enter_async_context(anyio.create_task_group())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Cancel the runs that are left, then leave the lifespans and close the backends."""
+        self._tasks = None
+        for run in tuple(self.runs.values()):
+            run.cancel("shutdown")
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait until no run is left, at most ``timeout`` seconds; return whether that is so."""
+        with anyio.move_on_after(timeout):
+            while self.runs:
+                await next(iter(self.runs.values())).wait()
+        return not self.runs
+
+    # --- runs ---
+
+    def start(self, flow: str, /, inputs: Mapping[str, Any]) -> Run:
+        """Start a run and return it at once; whoever reads it also has to cancel it on leaving.
+
+        Args:
+            flow: Name of the flow.
+            inputs: Its inputs.
+
+        Raises:
+            UnknownNameError: If there is no such flow.
+            InputError: If the inputs do not fit the flow's ``input_schema``.
+            AppClosedError: If the app is not open.
+        """
+        if self._tasks is None:
+            raise AppClosedError("the app is not open; use it in `async with FlowApp(…) as app:`")
+        if flow not in self.flows:
+            raise UnknownNameError("flow", flow, self.flows)
+        template = self.flows[flow]
+        run = Run(
+            flow,
+            template.validate(inputs),
+            self.backends,
+            observer=self._observer,
+            max_chunks=self.config.stream_buffer_chunks,
+            max_bytes=self.config.stream_buffer_bytes,
+        )
+        self.runs[run.id] = run
+        self._tasks.start_soon(self._own, run, template, name=f"flowcore run {run.id}")
+        return run
+
+    async def _own(self, run: Run, flow: Flow) -> None:
+        try:
+            await run.execute(partial(flow.execute, run))
+        finally:
+            del self.runs[run.id]
+
+    async def execute(self, flow: str, /, **inputs: Any) -> FlowResponse:
+        """Run a flow to its end and return its answer.
+
+        The answer is what the ops set as ``context.response.answer``; where they set none, it is
+        the text that they streamed.
+
+        Raises:
+            UnknownNameError: If there is no such flow.
+            InputError: If the inputs do not fit.
+            RunCancelledError: If the run was cancelled by others.
+            Exception: Whatever an op raised, as it was raised.
+        """
+        async with self.stream(flow, **inputs) as chunks:
+            answers = [
+                chunk.chunk async for chunk in chunks if chunk.chunk_type == ChunkEnum.ANSWER
+            ]
+        response = chunks.run.response
+        if response.answer == "" and answers:
+            texts = [answer for answer in answers if isinstance(answer, str)]
+            whole = "".join(texts) if len(texts) == len(answers) else answers
+            response.answer = answers[0] if len(answers) == 1 else whole
+        return response
+
+    @asynccontextmanager
+    async def stream(self, flow: str, /, **inputs: Any) -> AsyncIterator[ChunkStream]:
+        """Run a flow and iterate over its chunks; leaving the block cancels what still runs.
+
+        The last chunk of a run that failed is its ``error`` chunk; after it, the iteration raises
+        what the op raised.
+
+        Raises:
+            UnknownNameError: If there is no such flow.
+            InputError: If the inputs do not fit.
+
+        Example:
+            ``async with app.stream("flow", query="…") as chunks: async for chunk in chunks: …``
+        """
+        run = self.start(flow, inputs)
+        try:
+            yield ChunkStream(run)
+        finally:
+            run.cancel()
+            with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
+                await run.wait()
+            run.cancel()
+
+    # --- services ---
+
+    def service(self) -> BaseService:
+        """Return the service that the configuration's ``backend`` names, not yet started.
+
+        Raises:
+            ConfigError: If there is none, or its section is wrong.
+        """
+        name = self.config.backend
+        try:
+            cls = self.catalog.services.lookup(name, self.plugins.hint(name))
+        except UnknownNameError as error:
+            raise ConfigError(str(error), self.config.origins.find(("backend",))) from None
+        section = self.config.sections.get(name) or {}
+        return cls(validate_section(cls.Settings, section, self.config.origins, (name,)))
+
+    # --- checks at the start ---
+
+    def _check_sections(self) -> None:
+        services = self.catalog.services
+        for name, section in self.config.sections.items():
+            origin = self.config.origins.find((name,))
+            if name not in services:
+                known = [*FlowConfig.model_fields, *services]
+                hint = self.plugins.hint(name)
+                error = UnknownNameError("key", name, known, hint)
+                raise ConfigError(str(error), origin)
+            validate_section(services[name].Settings, section or {}, self.config.origins, (name,))
+
+    def _compile(self, name: str) -> Flow:
+        settings = self.config.flow[name]
+        origin = self.config.origins.find(("flow", name, "flow_content"))
+        flow = Flow(
+            name,
+            settings,
+            self.catalog.ops,
+            language=self.config.language,
+            origin=origin,
+            hint=self.plugins.hint,
+        )
+        for _, op in flow.walk():
+            self._check_backends(op, flow, origin)
+        return flow
+
+    def _check_backends(self, op: Op, flow: Flow, origin: str) -> None:
+        for kind, name in op.named_backends().items():
+            known = self.backends.names(kind)
+            # Most ops use none: "default" is looked for when an op asks for it.
+            if name != "default" and name not in known:
+                error = UnknownNameError(kind, name, known, f"configure it under {kind}.{name}")
+                raise ConfigError(f"flow {flow.name!r}, op {op.name!r}: {error}", origin)
+
+
+class ChunkStream:
+    """The chunks of one run, to be iterated over once.
+
+    Attributes:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._ready: Iterator[FlowStreamChunk] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FlowStreamChunk:
+        for chunk in self._ready:
+            return chunk
+        batch = await self.run.receive()
+        if not batch:
+            await self.run.wait()
+            self.run.raise_for_state()
+            raise StopAsyncIteration
+        self._ready = iter(batch)
+        return next(self._ready)
+
+
+class SyncFlowApp:
+    """Blocking twin of :class:`FlowApp`, for scripts and notebooks.
+
+    Its runs live in an event loop in a thread of its own. The arguments are those of FlowApp.
+
+    Example:
+        ``with SyncFlowApp("my.yaml") as app: print(app.execute("flow", query="…").answer)``
+    """
+
+    def __init__(
+        self,
+        config: FlowConfig | ConfigSource = "default",
+        *overrides: str,
+        plugins: Iterable[object] = (),
+    ) -> None:
+        self.app = FlowApp(config, *overrides, plugins=plugins)
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(self._portal.wrap_async_context_manager(self.app))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal = None
+        self._stack.__exit__(kind, error, traceback)
+
+    def execute(self, flow: str, /, **inputs: Any) -> FlowResponse:
+        """Run a flow to its end and return its answer; see :meth:`FlowApp.execute`."""
+        return self._open_portal().call(partial(self.app.execute, flow, **inputs))
+
+    @contextmanager
+    def stream(self, flow: str, /, **inputs: Any) -> Iterator[Iterator[FlowStreamChunk]]:
+        """Run a flow and iterate over its chunks; see :meth:`FlowApp.stream`."""
+        portal = self._open_portal()
+        manager: AbstractAsyncContextManager[ChunkStream] = self.app.stream(flow, **inputs)
+        with portal.wrap_async_context_manager(manager) as chunks:
+            yield _iterate(portal, chunks)
+
+    def _open_portal(self) -> BlockingPortal:
+        if self._portal is None:
+            raise AppClosedError("the app is not open; use it in `with SyncFlowApp(…) as app:`")
+        return self._portal
+
+
+def _iterate(portal: BlockingPortal, chunks: ChunkStream) -> Iterator[FlowStreamChunk]:
+    while True:
+        try:
+            chunk = portal.call(chunks.__anext__)
+        except StopAsyncIteration:
+            return
+        yield chunk
+
+
+def _import(module: str, origin: str) -> None:
+    # Console scripts do not look for modules in the current folder, `python -m` does.
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        importlib.import_module(module)
+    # The user's own module may raise anything; the cause goes along.
+    except Exception as error:
+        raise ConfigError(
+            f"cannot import {module!r}: {type(error).__name__}: {error}", origin
+        ) from error

@@ -1,0 +1,164 @@
+"""The configuration: YAML files, `.env`, the environment and arguments, in rising strength."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import Field, PrivateAttr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from flowcore.config_source import (
+    Layer,
+    environment_layer,
+    find_config,
+    mapping_layer,
+    override_layer,
+    yaml_layer,
+)
+from flowcore.errors import ConfigError
+from flowcore.flow import FlowSettings
+from flowcore.validation import Origins, config_error
+
+
+class FlowConfig(BaseSettings):
+    """What an app is made of; :func:`load_config` reads it.
+
+    Sections that are not fields here belong to services, which check them: ``http: {port: 8002}``.
+
+    Attributes:
+        backend: Name of the service to start.
+        thread_pool_max_workers: How many sync ops run at the same time.
+        language: Language of the prompts, such as ``"zh"``.
+        imports: Modules to import before the flows are built.
+        flow: The flows by name.
+        llm: The LLM entries by name.
+        embedding_model: The embedding model entries by name.
+        vector_store: The vector store entries by name.
+        stream_buffer_chunks: How many chunks of a run may wait for its reader.
+        stream_buffer_bytes: How many bytes of a run may wait for its reader.
+    """
+
+    model_config = SettingsConfigDict(extra="allow", frozen=True)
+
+    backend: str = "http"
+    thread_pool_max_workers: int = Field(default=128, ge=1, le=4096)
+    language: str = ""
+    imports: list[str] = Field(default_factory=list[str])
+    flow: dict[str, FlowSettings] = Field(default_factory=dict[str, FlowSettings])
+    llm: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
+    embedding_model: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
+    vector_store: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
+    stream_buffer_chunks: int = Field(default=256, ge=1)
+    stream_buffer_bytes: int = Field(default=1024 * 1024, ge=1)
+
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+    _environment: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
+
+    @property
+    def sections(self) -> Mapping[str, Any]:
+        """The sections that belong to services, by name."""
+        return self.model_extra or {}
+
+    @property
+    def origins(self) -> Origins:
+        """Where each value was said, for messages."""
+        return self._origins
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment, completed by `.env`, as it was when the configuration was loaded."""
+        return self._environment
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only arguments: the stock sources know neither origins nor services' sections."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def load_config(*sources: str | os.PathLike[str] | Mapping[str, Any]) -> FlowConfig:
+    """Read the configuration.
+
+    Args:
+        *sources: In any order: paths or names of YAML files (later ones win; ``"default"`` if
+            there is none), mappings that stand for a file, and overrides such as
+            ``"http.port=8003"``.
+
+    Returns:
+        The configuration, with flows, ops and backends not yet looked up.
+
+    Raises:
+        ConfigError: If something in it is wrong: where, what, and what was probably meant.
+
+    Example:
+        ``load_config("my.yaml", "llm.default.model_name=qwen3-max")``
+    """
+    environment = {
+        **{name: value for name, value in dotenv_values(".env").items() if value is not None},
+        **os.environ,
+    }
+    overrides = [s for s in sources if isinstance(s, str) and _is_override(s)]
+    files = [s for s in sources if not (isinstance(s, str) and _is_override(s))] or ["default"]
+    layers = [
+        override_layer(overrides),
+        environment_layer(environment),
+        *(_file_layer(source, environment) for source in reversed(files)),
+    ]
+    origins = Origins()
+    for layer in reversed(layers):
+        origins.update(layer.origins)
+
+    class LayeredConfig(FlowConfig):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(_LayerSource(settings_cls, layer) for layer in layers)
+
+    try:
+        config = LayeredConfig()
+    except ValidationError as error:
+        raise config_error(error, FlowConfig, origins) from None
+    config._origins, config._environment = origins, environment  # noqa: SLF001
+    return config
+
+
+class _LayerSource(PydanticBaseSettingsSource):
+    def __init__(self, settings_cls: type[BaseSettings], layer: Layer) -> None:
+        super().__init__(settings_cls)
+        self._layer = layer
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        del field
+        return self._layer.data.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._layer.data
+
+
+def _is_override(source: str) -> bool:
+    key, equals, _ = source.partition("=")
+    return bool(equals) and not Path(source).is_file() and "/" not in key
+
+
+def _file_layer(
+    source: str | os.PathLike[str] | Mapping[str, Any], environment: Mapping[str, str]
+) -> Layer:
+    if isinstance(source, Mapping):
+        return mapping_layer(source)
+    layer = yaml_layer(find_config(os.fspath(source)), environment)
+    if "config" in layer.data:
+        raise ConfigError("a config file cannot name another one", layer.origins.find(("config",)))
+    return layer

@@ -1,0 +1,211 @@
+"""The layers of a configuration, each a mapping that knows where its values were said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from flowcore.errors import ConfigError, did_you_mean
+from flowcore.validation import Origins
+
+ENV_PREFIX = "FLOWCORE_"
+MAX_NODES = 100_000
+_VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})")
+
+
+class Layer(NamedTuple):
+    """Values, nested, and where each of them was said."""
+
+    data: dict[str, Any]
+    origins: Origins
+
+
+def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
+    """Read a YAML file, with ``${NAME}`` and ``${NAME:-default}`` filled from ``environment``.
+
+    ``$$`` stands for a single ``$``.
+
+    Raises:
+        ConfigError: If the file cannot be read, is not a mapping, repeats a key, or names a
+            variable that is not set.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        loader = yaml.SafeLoader(text)
+        try:
+            root = loader.get_single_node()
+            if root is None:
+                return Layer({}, Origins())
+            if not isinstance(root, yaml.MappingNode):
+                raise ConfigError(
+                    "the file must hold a mapping, such as `backend: http`", f"{path}:1"
+                )
+            origins = Origins()
+            _prepare(root, loader, path, environment, origins)
+            data = loader.construct_document(root)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(
+            f"not valid YAML: {error.problem or error.context}", f"{path}:{line}"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"cannot be read: {error}", str(path)) from None
+    return Layer(data, origins)
+
+
+def environment_layer(environment: Mapping[str, str]) -> Layer:
+    """Take ``FLOWCORE_A__B=value`` for ``a.b``; names are lower-cased."""
+    layer = Layer({}, Origins())
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENV_PREFIX) and name != ENV_PREFIX:
+            keys = name.removeprefix(ENV_PREFIX).lower().split("__")
+            _set(layer, keys, value, f"environment variable {name}")
+    return layer
+
+
+def override_layer(overrides: Iterable[str]) -> Layer:
+    """Take ``"a.b=value"`` for ``a.b``.
+
+    Raises:
+        ConfigError: If an override has another form, or contradicts an earlier one.
+    """
+    layer = Layer({}, Origins())
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not (equals and key and all(key.split("."))):
+            raise ConfigError(
+                f"write it as key=value or section.key=value, not {override!r}", "argument"
+            )
+        _set(layer, key.split("."), value, f"argument {key}=…")
+    return layer
+
+
+def mapping_layer(data: Mapping[str, Any]) -> Layer:
+    """Take a mapping as it is."""
+    return Layer(dict(data), Origins({(): "config mapping"}))
+
+
+def find_config(name: str) -> Path:
+    """Return the file that ``config=name`` means.
+
+    A path to a file, or a bare name: ``NAME``, ``NAME.yaml`` and ``NAME.yml`` in the current
+    folder, then ``configs/NAME.yaml`` in flowcore and in the packages of installed plugins.
+
+    Raises:
+        ConfigError: If there is no such file, or several packages ship one of that name.
+    """
+    for candidate in (Path(name), Path(f"{name}.yaml"), Path(f"{name}.yml")):
+        if candidate.is_file():
+            return candidate
+    packaged = packaged_configs()
+    found = packaged.get(name, [])
+    if len(found) > 1:
+        places = ", ".join(map(str, found))
+        raise ConfigError(f"several packages ship a config {name!r}: {places}; give the path")
+    if not found:
+        raise ConfigError(
+            f"no config {name!r}: neither {name}, {name}.yaml nor {name}.yml is a file in "
+            f"{Path.cwd()}, and no installed package ships one{did_you_mean(name, packaged)}; "
+            f"packaged configs: {', '.join(sorted(packaged))}"
+        )
+    return found[0]
+
+
+def packaged_configs() -> dict[str, list[Path]]:
+    """Return the configs that flowcore and installed plugins ship, by name."""
+    packages = {"flowcore"}
+    packages |= {ep.module.partition(".")[0] for ep in metadata.entry_points(group="flowcore")}
+    configs: dict[str, list[Path]] = {}
+    for package in sorted(packages):
+        # find_spec of a top-level name does not import it.
+        spec = util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted((Path(folder) / "configs").glob("*.yaml")):
+                configs.setdefault(path.stem, []).append(path)
+    return configs
+
+
+def _prepare(
+    root: yaml.MappingNode,
+    loader: yaml.SafeLoader,
+    path: Path,
+    environment: Mapping[str, str],
+    origins: Origins,
+) -> None:
+    """Refuse repeated keys, note where values stand, and fill in variables."""
+    pending: list[tuple[tuple[str | int, ...], yaml.Node]] = [((), root)]
+    filled: set[int] = set()
+    while pending:
+        keys, node = pending.pop()
+        line = f"{path}:{node.start_mark.line + 1}"
+        origins.setdefault(keys, line)
+        # Aliases let a few lines stand for billions of nodes.
+        if len(origins) > MAX_NODES:
+            raise ConfigError(f"the file has more than {MAX_NODES} values", line)
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key_node, value_node in node.value:
+                key = str(key_node.value)
+                at = f"{path}:{key_node.start_mark.line + 1}"
+                if key in seen and key != "<<":
+                    raise ConfigError(f"the key {key!r} stands twice in one mapping", at)
+                seen.add(key)
+                origins[(*keys, key)] = at
+                pending.append(((*keys, key), value_node))
+        elif isinstance(node, yaml.SequenceNode):
+            pending += [((*keys, index), item) for index, item in enumerate(node.value)]
+        elif isinstance(node, yaml.ScalarNode) and "$" in node.value and id(node) not in filled:
+            filled.add(id(node))
+            node.value = _fill(node.value, environment, line)
+            # A plain ${PORT} is the number that the variable holds, a quoted one is text.
+            if node.style is None:
+                node.tag = loader.resolve(yaml.ScalarNode, node.value, (True, False))
+
+
+def _fill(text: str, environment: Mapping[str, str], origin: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name, default = match[1], match[2]
+        if name is None:
+            return "$"
+        found = environment.get(name) or default
+        if found is None and name not in environment:
+            raise ConfigError(
+                f"the environment variable {name} is not set; set it, put it into .env, "
+                f"or write ${{{name}:-default}}",
+                origin,
+            )
+        return found or ""
+
+    return _VARIABLE.sub(value, text)
+
+
+def _set(layer: Layer, keys: list[str], value: str, origin: str) -> None:
+    section: Any = layer.data
+    for depth, key in enumerate(keys[:-1], 1):
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise ConfigError(
+                f"{'.'.join(keys[:depth])} is given a value and keys of its own", origin
+            )
+    section[keys[-1]] = _parse(value)
+    layer.origins[tuple(keys)] = origin
+
+
+def _parse(text: str) -> Any:
+    """Read a value as YAML does, but take for a list or mapping only what is bracketed."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | dict) and text.lstrip()[:1] in {"[", "{"}:
+        return value  # pyright: ignore[reportUnknownVariableType]
+    return None if text in {"null", "~"} else text

@@ -1,0 +1,122 @@
+"""What an op sees of the run that it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, KeysView, Mapping
+from typing import Any
+
+from flowcore.backend import from_worker
+from flowcore.errors import did_you_mean
+from flowcore.run import Run
+from flowcore.schema import FlowResponse, FlowStreamChunk
+
+
+class FlowContext:
+    """The values that the ops of one run share, and their way to the caller.
+
+    Values are read and written as attributes or as items: ``context.query``,
+    ``context["query"]``, ``context.get("query", "")``. The inputs of the run are such values. They
+    never hide the context's own attributes (``flow_id``, ``response`` and the methods): an input
+    called ``response`` is found at ``context["response"]``.
+    """
+
+    __slots__ = ("emitted", "_op", "_run")
+
+    def __init__(self, run: Run, op: str) -> None:
+        object.__setattr__(self, "_run", run)
+        object.__setattr__(self, "_op", op)
+        object.__setattr__(self, "emitted", 0)
+
+    _run: Run
+    _op: str
+    emitted: int
+    """How many chunks this op has sent; not those of the ops that it holds."""
+
+    @property
+    def flow_id(self) -> str:
+        """Identifier of the run."""
+        return self._run.id
+
+    @property
+    def response(self) -> FlowResponse:
+        """The answer of a flow that is not streamed: ``answer``, ``success``, ``metadata``."""
+        return self._run.response
+
+    async def add_stream_chunk(self, chunk: FlowStreamChunk) -> None:
+        """Send a chunk to the caller, and wait where the caller reads slowly.
+
+        Texts that are empty are not sent. An error chunk ends the run as failed.
+
+        Raises:
+            RunFailedError: If it is an error chunk; let it pass.
+            ChunkError: If the payload has no JSON form.
+        """
+        if await self._run.emit(chunk, self._op):
+            object.__setattr__(self, "emitted", self.emitted + 1)
+
+    def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
+        """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""
+        from_worker(self.add_stream_chunk, chunk)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or ``default`` where there is none."""
+        return self._run.data.get(name, default)
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set several values."""
+        self._run.data.update(values)
+
+    def keys(self) -> KeysView[str]:
+        """Return the names of all values; ``dict(context)`` copies them."""
+        return self._run.data.keys()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._run.data[name]
+        except KeyError:
+            raise AttributeError(self._missing(name), name=name, obj=self) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(FlowContext, name):
+            raise AttributeError(
+                f"context.{name} is flowcore's own and cannot be replaced; "
+                f"store the value as context[{name!r}] or under another name"
+            )
+        self._run.data[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self._run.data[name]
+        except KeyError:
+            raise AttributeError(self._missing(name), name=name, obj=self) from None
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._run.data[name]
+        except KeyError:
+            raise KeyError(self._missing(name)) from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._run.data[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._run.data[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._run.data
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._run.data)
+
+    def __len__(self) -> int:
+        return len(self._run.data)
+
+    def __repr__(self) -> str:
+        # Names only: values may be secrets and end in logs.
+        return f"<FlowContext of run {self._run.id}: {', '.join(self._run.data) or 'empty'}>"
+
+    def _missing(self, name: str) -> str:
+        return (
+            f"the context of flow {self._run.flow!r} has no {name!r}"
+            f"{did_you_mean(name, self._run.data)}; it is neither an input nor set by an earlier op"
+        )

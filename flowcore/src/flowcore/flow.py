@@ -1,0 +1,112 @@
+"""A flow: a compiled expression with a name, a description and the shape of its inputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowcore.errors import ConfigError, FlowcoreError, InputError
+from flowcore.expression import Hint, compile_expression, no_hint
+from flowcore.input_schema import InputField, InputSchema
+from flowcore.op import Op
+from flowcore.registry import Registry
+from flowcore.run import Run
+
+FLOW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+class FlowSettings(BaseModel):
+    """The config entry of one flow.
+
+    Attributes:
+        flow_content: The expression.
+        stream: Whether the flow answers with a stream of chunks.
+        description: Shown in OpenAPI and listings.
+        input_schema: The fields of its inputs, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flow_content: str
+    stream: bool = False
+    description: str = ""
+    input_schema: dict[str, InputField] = Field(default_factory=dict[str, InputField])
+
+
+class Flow:
+    """A flow that is ready to run: compiled once, bound anew for each run.
+
+    Args:
+        name: Name of the flow.
+        settings: Its config entry.
+        ops: The op classes that its expression may name.
+        language: Language of the prompts.
+        origin: Where the flow is configured, for messages.
+        hint: Says what is known about an op that nobody registered.
+
+    Raises:
+        ConfigError: If the name, the expression, a prompt file or the input schema is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: FlowSettings,
+        ops: Registry[Op],
+        *,
+        language: str = "",
+        origin: str = "",
+        hint: Hint = no_hint,
+    ) -> None:
+        if not FLOW_NAME.fullmatch(name):
+            raise ConfigError(
+                f"flow name {name!r}: use letters, digits, '_', '-' and '.', beginning with a "
+                "letter or digit, at most 128",
+                origin,
+            )
+        self.name = name
+        self.stream = settings.stream
+        self.description = settings.description
+        self.flow_content = settings.flow_content
+        self.op = compile_expression(
+            settings.flow_content, flow=name, ops=ops, origin=origin, hint=hint
+        )
+        try:
+            for _, op in self.walk():
+                op.load_prompts(language)
+            self._inputs = InputSchema(name, settings.input_schema)
+        except InputError as error:
+            raise ConfigError(f"a default in the input_schema is wrong: {error}", origin) from None
+        except FlowcoreError as error:
+            raise ConfigError(f"flow {name!r}: {error}", origin) from error
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name!r}: {self.flow_content!r}>"
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """JSON Schema of the inputs, an object."""
+        return self._inputs.json_schema
+
+    def validate(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs with their defaults filled in.
+
+        Raises:
+            InputError: If they do not fit; all faults are listed.
+        """
+        return self._inputs.validate(inputs)
+
+    def walk(self) -> Iterator[tuple[int, Op]]:
+        """Yield all ops of the flow, each with its depth, in the order written."""
+        pending = [(0, self.op)]
+        while pending:
+            depth, op = pending.pop()
+            yield depth, op
+            pending += [(depth + 1, child) for _, child in reversed(list(op.children()))]
+
+    async def execute(self, run: Run) -> None:
+        """Run the flow's ops, on copies that belong to ``run``."""
+        await self.op.bind(run).async_call()

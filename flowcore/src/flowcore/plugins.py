@@ -1,0 +1,249 @@
+"""Finding plugins, one at a time, and calling their hooks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from flowcore import hookspecs
+from flowcore.catalog import C, Catalog
+from flowcore.errors import PluginError, did_you_mean
+from flowcore.run import Run
+from flowcore.schema import FlowStreamChunk
+
+if TYPE_CHECKING:
+    from flowcore.app import FlowApp
+    from flowcore.op import Op
+
+logger = logging.getLogger("flowcore")
+
+# What to install for the names that flowcore's own distributions provide.
+_EXTRAS: Mapping[str, str] = {
+    "http": "http",
+    "openai_compatible": "openai",
+    "llamacpp": "llamacpp",
+    "memory": "memory",
+    "GenSystemPromptOp": "chat",
+    "ChatOp": "chat",
+    "StreamChatOp": "chat",
+}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One plugin, loaded or not.
+
+    Attributes:
+        name: Name of its entry point.
+        distribution: Name of the package that ships it; empty for a plugin given as an object.
+        version: Version of that package.
+        module: Module that the entry point names.
+        hooks: Names of the hooks that it implements.
+        error: Why it could not be loaded; empty if it was.
+    """
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    module: str = ""
+    hooks: Sequence[str] = ()
+    error: str = ""
+
+    def __str__(self) -> str:
+        shipped = f" ({self.distribution} {self.version})" if self.distribution else ""
+        return f"plugin {self.name!r}{shipped}"
+
+
+class PluginHost:
+    """The plugins of one app and the classes that they registered.
+
+    A plugin that fails to load is recorded in :attr:`plugins` and left out, with all that it had
+    registered; the others are not affected.
+
+    Args:
+        extra: Plugins given as objects, besides those that are installed.
+
+    Raises:
+        DuplicateNameError: If two plugins claim one name.
+    """
+
+    def __init__(self, extra: Iterable[object] = ()) -> None:
+        self._pm = pluggy.PluginManager("flowcore")
+        self._pm.add_hookspecs(hookspecs)
+        self.catalog = Catalog()
+        self.plugins: list[Plugin] = []
+        for entry_point in sorted(metadata.entry_points(group="flowcore"), key=lambda e: e.name):
+            self._load(_describe(entry_point), entry_point.load)
+        for plugin in extra:
+            name = getattr(plugin, "__name__", type(plugin).__name__)
+            self._load(Plugin(name, module=name), lambda plugin=plugin: plugin)
+
+    @property
+    def failures(self) -> list[Plugin]:
+        """The plugins that could not be loaded."""
+        return [plugin for plugin in self.plugins if plugin.error]
+
+    def add_user_code(self, catalog: Catalog = C) -> None:
+        """Add what decorators registered; the user's own classes win over those of plugins."""
+        self.catalog.merge(catalog, override=True)
+
+    def hint(self, name: str) -> str:
+        """Return what is known about a name that nobody registered: who has it, what failed to load."""
+        hints = [f"{plugin} could not be loaded: {plugin.error}" for plugin in self.failures]
+        if extra := _EXTRAS.get(name):
+            hints.insert(0, f"the package flowcore-{extra} provides it: install flowcore[{extra}]")
+        return "; ".join(hints)
+
+    def lifespans(self, app: FlowApp) -> list[AbstractAsyncContextManager[object]]:
+        """Return the context managers of all ``flowcore_lifespan`` hooks, in order of loading.
+
+        Raises:
+            PluginError: If a hook returns something else.
+        """
+        managers: list[AbstractAsyncContextManager[object]] = []
+        for name, call in self._calls("flowcore_lifespan", "app"):
+            manager = call(app)
+            if not isinstance(manager, AbstractAsyncContextManager):
+                raise PluginError(
+                    f"plugin {name!r}: flowcore_lifespan must return an async context manager, "
+                    f"not {manager!r}"
+                )
+            managers.append(manager)
+        return managers
+
+    def observer(self) -> HookObserver | None:
+        """Return what tells plugins of runs, or None if no plugin wants to know."""
+        observer = HookObserver(
+            run_started=self._calls("flowcore_run_started", "run"),
+            run_finished=self._calls("flowcore_run_finished", "run", "error"),
+            op_started=self._calls("flowcore_op_started", "run", "op"),
+            op_finished=self._calls("flowcore_op_finished", "run", "op", "error"),
+            chunk=self._calls("flowcore_chunk", "run", "chunk"),
+        )
+        return observer if observer.is_needed else None
+
+    def _load(self, plugin: Plugin, load: Callable[[], object]) -> None:
+        registered = Catalog()
+        try:
+            module = load()
+            self._pm.register(module, name=plugin.name)
+            try:
+                hooks = self._register(plugin, module, registered)
+            except BaseException:
+                self._pm.unregister(name=plugin.name)
+                raise
+        # A plugin may raise anything at import, also SystemExit; it must not take others down.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            logger.warning("%s could not be loaded", plugin, exc_info=error)
+            cause = f"{type(error).__name__}: {error}"
+            self.plugins.append(replace(plugin, error=cause))
+            return
+        self.plugins.append(replace(plugin, hooks=tuple(hooks)))
+        self.catalog.merge(registered)
+
+    def _register(self, plugin: Plugin, module: object, catalog: Catalog) -> list[str]:
+        callers = self._pm.get_hookcallers(module) or []
+        for caller in callers:
+            if not caller.has_spec():
+                known = [name for name in vars(hookspecs) if name.startswith("flowcore_")]
+                raise PluginError(f"unknown hook {caller.name!r}{did_you_mean(caller.name, known)}")
+        implemented = {caller.name: caller for caller in callers}
+        for argument, registrar in catalog.registrars(str(plugin)).items():
+            if caller := implemented.get(f"flowcore_register_{argument}"):
+                others = [p for p in self._pm.get_plugins() if p is not module]
+                self._pm.subset_hook_caller(caller.name, others)(**{argument: registrar})
+        return sorted(implemented)
+
+    def _calls(self, hook: str, *arguments: str) -> list[tuple[str, Callable[..., Any]]]:
+        """Return each implementation as a function of all the hook's arguments, in order."""
+        calls: list[tuple[str, Callable[..., Any]]] = []
+        for impl in getattr(self._pm.hook, hook).get_hookimpls():
+            wanted = [arguments.index(name) for name in impl.argnames]
+            calls.append((impl.plugin_name, _picking(impl.function, wanted)))
+        return calls
+
+
+Calls = Sequence[tuple[str, Callable[..., Any]]]
+
+
+class HookObserver:
+    """Tells plugins of runs; what they raise is logged, once for each, and goes no further."""
+
+    def __init__(
+        self,
+        *,
+        run_started: Calls,
+        run_finished: Calls,
+        op_started: Calls,
+        op_finished: Calls,
+        chunk: Calls,
+    ) -> None:
+        self._run_started = run_started
+        self._run_finished = run_finished
+        self._op_started = op_started
+        self._op_finished = op_finished
+        self._chunk = chunk
+        self._logged: set[object] = set()
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether any plugin observes anything."""
+        return any(
+            (
+                self._run_started,
+                self._run_finished,
+                self._op_started,
+                self._op_finished,
+                self._chunk,
+            )
+        )
+
+    def run_started(self, run: Run) -> None:
+        """See ``flowcore_run_started``."""
+        self._tell(self._run_started, run)
+
+    def run_finished(self, run: Run, error: BaseException | None) -> None:
+        """See ``flowcore_run_finished``."""
+        self._tell(self._run_finished, run, error)
+
+    def op_started(self, run: Run, op: Op) -> None:
+        """See ``flowcore_op_started``."""
+        self._tell(self._op_started, run, op)
+
+    def op_finished(self, run: Run, op: Op, error: BaseException | None) -> None:
+        """See ``flowcore_op_finished``."""
+        self._tell(self._op_finished, run, op, error)
+
+    def chunk(self, run: Run, chunk: FlowStreamChunk) -> None:
+        """See ``flowcore_chunk``."""
+        self._tell(self._chunk, run, chunk)
+
+    def _tell(self, calls: Calls, *arguments: object) -> None:
+        for name, call in calls:
+            try:
+                call(*arguments)
+            except Exception:
+                if call not in self._logged:
+                    self._logged.add(call)
+                    logger.exception("plugin %r failed while it observed a run", name)
+
+
+def _picking(function: Callable[..., Any], wanted: list[int]) -> Callable[..., Any]:
+    # pluggy lets an implementation leave arguments out; it passes the others by position.
+    return lambda *arguments: function(*[arguments[index] for index in wanted])
+
+
+def _describe(entry_point: metadata.EntryPoint) -> Plugin:
+    dist = entry_point.dist
+    return Plugin(
+        entry_point.name,
+        distribution=dist.name if dist else "",
+        version=dist.version if dist else "",
+        module=entry_point.module,
+    )

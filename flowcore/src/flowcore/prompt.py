@@ -1,0 +1,101 @@
+"""Prompt texts kept in YAML files beside the ops that use them."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from flowcore.errors import PromptError, did_you_mean
+
+MAX_PROMPT_FILE_BYTES = 4 * 1024 * 1024
+
+
+class Prompts:
+    """The prompts of one op.
+
+    Args:
+        path: The YAML file, a mapping of names to texts; None where the op has none.
+        language: Suffix of the preferred variants, such as ``"zh"`` for ``name_zh``.
+
+    Raises:
+        PromptError: If the file is not such a mapping.
+    """
+
+    def __init__(self, path: Path | None, language: str = "") -> None:
+        self._path = path
+        self._language = language
+        self._texts = _load(path) if path else MappingProxyType[str, str]({})
+
+    def get(self, name: str) -> str:
+        """Return a prompt: the variant in the op's language if there is one, else the plain one.
+
+        Raises:
+            PromptError: If there is no such prompt.
+        """
+        for variant in (f"{name}_{self._language}", name):
+            if variant in self._texts:
+                return self._texts[variant]
+        where = f"in {self._path}" if self._path else "because the op has no prompt file"
+        raise PromptError(f"no prompt {name!r} {where}{did_you_mean(name, self._texts)}")
+
+    def format(self, name: str, values: dict[str, Any]) -> str:
+        """Return a prompt with ``{name}`` replaced by the value of that name.
+
+        Only the given names are replaced, once: other braces stay as they are, also those in the
+        values. A boolean value is a switch: a line that begins with ``[name]`` stays, without
+        that mark, if the value is true, and goes if it is false.
+
+        Raises:
+            PromptError: If there is no such prompt.
+        """
+        text = self.get(name)
+        switches = {key: on for key, on in values.items() if isinstance(on, bool)}
+        if switches:
+            text = _switch_lines(text, switches)
+        texts = {key: str(value) for key, value in values.items() if key not in switches}
+        if not texts:
+            return text
+        pattern = re.compile("{(" + "|".join(map(re.escape, texts)) + ")}")
+        return pattern.sub(lambda match: texts[match[1]], text)
+
+
+def prompt_file(source: Path) -> Path:
+    """Return where the prompts of an op defined in ``source`` stand: ``x_op.py`` → ``x_prompt.yaml``."""
+    stem = source.stem.removesuffix("op").removesuffix("_")
+    return source.with_name(f"{stem}_prompt.yaml" if stem else "prompt.yaml")
+
+
+@lru_cache(maxsize=1024)
+def _load(path: Path) -> MappingProxyType[str, str]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_PROMPT_FILE_BYTES + 1)
+        if len(raw) > MAX_PROMPT_FILE_BYTES:
+            raise PromptError(f"prompt file {path} is larger than {MAX_PROMPT_FILE_BYTES} bytes")
+        texts = yaml.safe_load(raw.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PromptError(f"cannot read the prompt file {path}: {error}") from error
+    texts = {} if texts is None else texts
+    if not isinstance(texts, dict):
+        raise PromptError(f"prompt file {path} must be a mapping of names to texts")
+    for name, text in texts.items():  # pyright: ignore[reportUnknownVariableType]
+        if not (isinstance(name, str) and isinstance(text, str)):
+            raise PromptError(f"prompt file {path}: {name!r} must be a text")
+    return MappingProxyType(texts)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _switch_lines(text: str, switches: dict[str, bool]) -> str:
+    kept: list[str] = []
+    for line in text.splitlines(keepends=True):
+        match = re.match(r"\[(\w+)\]", line)
+        if match and match[1] in switches:
+            if switches[match[1]]:
+                kept.append(line[match.end() :])
+        else:
+            kept.append(line)
+    return "".join(kept)

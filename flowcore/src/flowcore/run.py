@@ -1,0 +1,280 @@
+"""One execution of a flow: its id, its state, its channel, its cancel scope and its one ending."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from flowcore.channel import Channel
+from flowcore.embedding import BaseEmbeddingModel
+from flowcore.errors import ChunkError, FlowcoreError, RunCancelledError, RunFailedError
+from flowcore.llm import BaseLLM
+from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
+from flowcore.vector_store import BaseVectorStore
+
+if TYPE_CHECKING:
+    from flowcore.op import Op
+
+logger = logging.getLogger("flowcore")
+
+
+class RunState(StrEnum):
+    """Where a run stands; it leaves ``running`` exactly once."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Resources(Protocol):
+    """What a run's ops share with all other runs of the app."""
+
+    language: str
+    threads: anyio.CapacityLimiter
+
+    def llm(self, name: str) -> BaseLLM: ...
+    def embedding_model(self, name: str) -> BaseEmbeddingModel: ...
+    def vector_store(self, name: str) -> BaseVectorStore: ...
+
+
+class Observer(Protocol):
+    """Who is told of a run's life: the plugins, or nobody."""
+
+    def run_started(self, run: Run) -> None: ...
+    def run_finished(self, run: Run, error: BaseException | None) -> None: ...
+    def op_started(self, run: Run, op: Op) -> None: ...
+    def op_finished(self, run: Run, op: Op, error: BaseException | None) -> None: ...
+    def chunk(self, run: Run, chunk: FlowStreamChunk) -> None: ...
+
+
+class Run:
+    """One execution of a flow. The app owns it; whoever reads its chunks is only a subscriber.
+
+    Attributes:
+        id: Unguessable identifier, 32 hexadecimal digits; ``flow_id`` of every chunk.
+        flow: Name of the flow.
+        state: Where the run stands.
+        response: What the ops answer besides the stream.
+        data: The values that the ops share; it begins as the inputs.
+        error: Why the run failed, else None.
+        cancel_reason: Who cancelled the run, such as ``"client"``; else empty.
+        started_at: Time of the start, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        flow: str,
+        inputs: Mapping[str, Any],
+        resources: Resources,
+        *,
+        observer: Observer | None = None,
+        max_chunks: int = 256,
+        max_bytes: int = 1024 * 1024,
+    ) -> None:
+        self.id = secrets.token_hex(16)
+        self.flow = flow
+        self.state = RunState.RUNNING
+        self.response = FlowResponse()
+        self.data: dict[str, Any] = dict(inputs)
+        self.error: BaseException | None = None
+        self.cancel_reason = ""
+        self.started_at = time.time()
+        self.resources = resources
+        self.observer = observer
+        self._channel = Channel(max_chunks, max_bytes)
+        self._scope = anyio.CancelScope()
+        self._finished = anyio.Event()
+        self._answered = False
+        self._ended_by = ""
+        self._drop_logged = False
+        self._failed_op = ""
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of flow {self.flow!r}: {self.state}>"
+
+    # --- for subscribers ---
+
+    async def receive(self) -> list[FlowStreamChunk]:
+        """Wait for a chunk and return all that are ready, in order; an empty list is the end.
+
+        The last chunk of a failed run is its one ``error`` chunk. A cancelled ``receive`` loses
+        nothing. Only one task at a time may read a run.
+        """
+        return await self._channel.receive()
+
+    def cancel(self, reason: str = "caller") -> None:
+        """Stop the run: its ops see a cancellation at their next await.
+
+        A reader that leaves calls this in any case: what a finished run still holds is freed.
+
+        Args:
+            reason: Who cancels, for logs and observers; the first one counts.
+        """
+        if self.state is not RunState.RUNNING:
+            self._channel.discard()
+        elif not self._scope.cancel_called:
+            self.cancel_reason = reason
+            self._scope.cancel()
+
+    async def wait(self) -> None:
+        """Wait until the run has ended, whatever its ending; it needs a reader to get there."""
+        await self._finished.wait()
+
+    def raise_for_state(self) -> None:
+        """Raise what ended the run, unless it is done.
+
+        Raises:
+            RunCancelledError: If it was cancelled.
+            Exception: If it failed: the very exception that the op raised.
+        """
+        if self.state is RunState.CANCELLED:
+            raise RunCancelledError(f"run {self.id} of flow {self.flow!r} was cancelled")
+        if self.error is not None:
+            raise self.error
+
+    # --- for ops, through their context ---
+
+    async def emit(self, chunk: FlowStreamChunk, op: str) -> bool:
+        """Send a chunk on behalf of an op, and wait where the reader is slow.
+
+        Returns:
+            False if nothing was sent: an empty text, or a chunk after the end of the stream.
+
+        Raises:
+            RunFailedError: If it is an error chunk. To emit one is to fail: the run sends it as
+                its ending, unless the op catches this, falls back or is tried again.
+            ChunkError: If the payload has no JSON form.
+        """
+        if chunk.chunk_type is ChunkEnum.ERROR:
+            raise RunFailedError(_text(chunk.chunk) or "the op reported an error", chunk.metadata)
+        if chunk.chunk_type is ChunkEnum.DONE:
+            self._ended_by = f"the done chunk of op {op!r}"
+            return False
+        if self._ended_by:
+            self._drop(op)
+        if self._ended_by or chunk.chunk == "":
+            await checkpoint()
+            return False
+        chunk, size = self._own(chunk, op)
+        if self.observer is not None:
+            self.observer.chunk(self, chunk)
+        if chunk.chunk_type is ChunkEnum.ANSWER:
+            self._answered = True
+        try:
+            await self._channel.send(chunk, size)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            self._ended_by = "the end of the run"
+            self._drop(op)
+            return False
+        return True
+
+    def blame(self, op: str) -> None:
+        """Remember the first op that failed, for the error chunk."""
+        self._failed_op = self._failed_op or op
+
+    def _own(self, chunk: FlowStreamChunk, op: str) -> tuple[FlowStreamChunk, int]:
+        # A copy, for the op may keep the chunk, change it or send it to other runs as well.
+        payload = chunk.chunk
+        size = len(payload)
+        update: dict[str, Any] = {"flow_id": self.id}
+        if not isinstance(payload, str):
+            try:
+                text = to_json(payload, inf_nan_mode="strings")
+            except (PydanticSerializationError, ValueError) as error:
+                raise ChunkError(
+                    f"op {op!r} emitted a {chunk.chunk_type} chunk that has no JSON form: {error}"
+                ) from None
+            size = len(text)
+            update["chunk"] = from_json(text)
+        return chunk.model_copy(update=update), size
+
+    def _drop(self, op: str) -> None:
+        if not self._drop_logged:
+            self._drop_logged = True
+            logger.warning(
+                "run %s: dropped what op %r emitted after %s", self.id, op, self._ended_by
+            )
+
+    # --- for the app ---
+
+    async def execute(self, body: Callable[[], Awaitable[object]]) -> None:
+        """Run ``body`` to one of the three endings; called once, by the app, in a task of its own.
+
+        Never raises an ``Exception``: what the body raised is in :attr:`error`.
+        """
+        state = RunState.CANCELLED
+        if self.observer is not None:
+            self.observer.run_started(self)
+        try:
+            with self._scope:
+                try:
+                    await body()
+                    state = RunState.DONE
+                # SystemExit too: an op that calls a library which exits must not end the server.
+                except (Exception, SystemExit) as error:  # noqa: BLE001
+                    state, self.error = RunState.FAILED, error
+                except anyio.get_cancelled_exc_class() as error:
+                    # Awaiting something that others cancelled looks like a cancellation of the run.
+                    if anyio.current_effective_deadline() == -float("inf"):
+                        raise
+                    state, self.error = RunState.FAILED, error
+        finally:
+            self._end(state)
+
+    def _end(self, state: RunState) -> None:
+        last: FlowStreamChunk | None = None
+        if state is RunState.DONE and not self._answered and self.response.answer != "":
+            last = FlowStreamChunk(chunk=self.response.answer, metadata=self.response.metadata)
+            try:
+                last, _ = self._own(last, self.flow)
+            except ChunkError as error:
+                state, self.error = RunState.FAILED, error
+        if state is RunState.FAILED:
+            last = self._error_chunk(self.error)
+        self.state = state
+        self._channel.close(last)
+        if state is RunState.CANCELLED:
+            self._channel.discard()
+            logger.info("run %s of flow %r: cancelled (%s)", self.id, self.flow, self.cancel_reason)
+        self._finished.set()
+        if self.observer is not None:
+            self.observer.run_finished(self, self.error)
+
+    def _error_chunk(self, error: BaseException | None) -> FlowStreamChunk:
+        error_id = secrets.token_hex(6)
+        metadata: dict[str, Any] = {"code": "op_failed", "error_id": error_id}
+        if isinstance(error, FlowcoreError):
+            metadata["code"] = error.code
+        if isinstance(error, RunFailedError):
+            metadata.update(error.metadata)
+        if self._failed_op:
+            metadata["op"] = self._failed_op
+        logger.error(
+            "run %s of flow %r failed (error id %s): %s", self.id, self.flow, error_id, error,
+            exc_info=error,
+        )  # fmt: skip
+        return FlowStreamChunk(
+            flow_id=self.id, chunk_type=ChunkEnum.ERROR, chunk=error_text(error), metadata=metadata
+        )
+
+
+def error_text(error: BaseException | None) -> str:
+    """Return the text by which a caller learns of an error; never empty."""
+    text = str(error).strip()
+    if isinstance(error, FlowcoreError) and text:
+        return text
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _text(payload: object) -> str:
+    return payload if isinstance(payload, str) else to_json(payload, fallback=str).decode()

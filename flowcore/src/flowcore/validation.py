@@ -1,0 +1,88 @@
+"""What a configuration error says: the place of the value, what is wrong, what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from flowcore.errors import ConfigError, did_you_mean
+
+M = TypeVar("M", bound=BaseModel)
+Path = tuple[str | int, ...]
+
+
+class Origins(dict[Path, str]):
+    """Where values were said, by their path: ``("http", "port")`` → ``"my.yaml:5"``."""
+
+    def find(self, path: Sequence[str | int]) -> str:
+        """Return the origin of the value at ``path``, or of the nearest section around it."""
+        for end in range(len(path), -1, -1):
+            if origin := self.get(tuple(path[:end])):
+                return origin
+        return ""
+
+
+def validate_section(
+    model: type[M], data: Mapping[str, Any], origins: Origins, section: Path = ()
+) -> M:
+    """Validate a config section.
+
+    Args:
+        model: The model of the section.
+        data: Its values.
+        origins: Where they were said.
+        section: Path of the section.
+
+    Raises:
+        ConfigError: If the section does not fit; all faults are listed, values are not.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise config_error(error, model, origins, section) from None
+
+
+def config_error(
+    error: ValidationError, model: type[BaseModel], origins: Origins, section: Path = ()
+) -> ConfigError:
+    """Turn pydantic's report on a section into one error for people."""
+    faults = [
+        _fault(fault["loc"], fault["type"], fault["msg"], model, section)
+        for fault in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    first = origins.find((*section, *error.errors()[0]["loc"]))
+    lines = [text for _, text in faults]
+    for index in range(1, len(faults)):
+        origin = origins.find(faults[index][0])
+        lines[index] = f"{origin}: {lines[index]}" if origin else lines[index]
+    return ConfigError("\n".join(lines), first)
+
+
+def _fault(
+    loc: Path, kind: str, message: str, model: type[BaseModel], section: Path
+) -> tuple[Path, str]:
+    path = (*section, *loc)
+    name = ".".join(map(str, path))
+    if kind == "extra_forbidden":
+        known = _known_keys(model, loc[:-1])
+        where = f" in {'.'.join(map(str, path[:-1]))!r}" if path[:-1] else ""
+        guess = did_you_mean(str(path[-1]), known) or f"; known keys: {', '.join(sorted(known))}"
+        return path, f"unknown key {str(path[-1])!r}{where}{guess}"
+    if kind == "missing":
+        return path, f"{name!r} is required"
+    return path, f"{name!r}: {message[0].lower()}{message[1:]}"
+
+
+def _known_keys(model: type[BaseModel], loc: Path) -> list[str]:
+    """Return the field names of the model that stands at ``loc`` below ``model``."""
+    kind: Any = model
+    for part in loc:
+        fields = getattr(kind, "model_fields", None)
+        if fields is not None and part in fields:
+            kind = fields[part].annotation
+        # Mappings and lists: their members' type; optional fields: the type that is not None.
+        while args := [a for a in get_args(kind) if a is not type(None) and a is not str]:
+            kind = args[-1]
+    return list(getattr(kind, "model_fields", {}))
