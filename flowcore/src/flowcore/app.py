@@ -14,7 +14,7 @@ from contextlib import (
     contextmanager,
 )
 from functools import partial
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import anyio
@@ -45,6 +45,7 @@ class FlowApp:
         config: The configuration, or what :func:`load_config` takes as its first source.
         *overrides: Further sources for :func:`load_config`.
         plugins: Plugins given as objects, besides those that are installed.
+        flows: Flows made in Python, by name, besides those of the configuration.
 
     Raises:
         ConfigError: If the configuration, a flow or a backend's settings are wrong.
@@ -59,16 +60,19 @@ class FlowApp:
         config: FlowConfig | ConfigSource = "default",
         *overrides: str,
         plugins: Iterable[object] = (),
+        flows: Mapping[str, Op | Flow] | None = None,
     ) -> None:
         self.config = config if isinstance(config, FlowConfig) else load_config(config, *overrides)
-        self.plugins = PluginHost(plugins)
+        self.plugins = PluginHost()
         for index, module in enumerate(self.config.imports):
-            _import(module, self.config.origins.find(("imports", index)))
+            self.plugins.add(_import(module, self.config.origins.find(("imports", index))))
+        for plugin in plugins:
+            self.plugins.add(plugin)
         self.plugins.add_user_code()
         self.catalog = self.plugins.catalog
         self._check_sections()
         self.backends = SharedBackends(self.config, self.catalog, self.plugins.hint)
-        self.flows: Mapping[str, Flow] = {name: self._compile(name) for name in self.config.flow}
+        self.flows: Mapping[str, Flow] = self._compile(flows or {})
         self.runs: dict[str, Run] = {}
         self._observer = self.plugins.observer()
         self._tasks: TaskGroup | None = None
@@ -223,20 +227,27 @@ class FlowApp:
                 raise ConfigError(str(error), origin)
             validate_section(services[name].Settings, section or {}, self.config.origins, (name,))
 
-    def _compile(self, name: str) -> Flow:
-        settings = self.config.flow[name]
-        origin = self.config.origins.find(("flow", name, "flow_content"))
-        flow = Flow(
-            name,
-            settings,
-            self.catalog.ops,
-            language=self.config.language,
-            origin=origin,
-            hint=self.plugins.hint,
-        )
-        for _, op in flow.walk():
-            self._check_backends(op, flow, origin)
-        return flow
+    def _compile(self, given: Mapping[str, Op | Flow]) -> dict[str, Flow]:
+        flows: dict[str, Flow] = {}
+        for name, settings in self.config.flow.items():
+            origin = self.config.origins.find(("flow", name, "flow_content"))
+            flows[name] = Flow.compile(
+                name,
+                settings,
+                self.catalog.ops,
+                language=self.config.language,
+                origin=origin,
+                hint=self.plugins.hint,
+            )
+        for name, flow in given.items():
+            if name in flows:
+                raise ConfigError(f"flow {name!r} is in the configuration and given as an object")
+            flows[name] = flow if isinstance(flow, Flow) else Flow(name, flow)
+        for name, flow in flows.items():
+            origin = self.config.origins.find(("flow", name, "flow_content"))
+            for _, op in flow.walk():
+                self._check_backends(op, flow, origin)
+        return flows
 
     def _check_backends(self, op: Op, flow: Flow, origin: str) -> None:
         for kind, name in op.named_backends().items():
@@ -287,8 +298,9 @@ class SyncFlowApp:
         config: FlowConfig | ConfigSource = "default",
         *overrides: str,
         plugins: Iterable[object] = (),
+        flows: Mapping[str, Op | Flow] | None = None,
     ) -> None:
-        self.app = FlowApp(config, *overrides, plugins=plugins)
+        self.app = FlowApp(config, *overrides, plugins=plugins, flows=flows)
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
 
@@ -335,13 +347,13 @@ def _iterate(portal: BlockingPortal, chunks: ChunkStream) -> Iterator[FlowStream
         yield chunk
 
 
-def _import(module: str, origin: str) -> None:
+def _import(module: str, origin: str) -> ModuleType:
     # Console scripts do not look for modules in the current folder, `python -m` does.
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     try:
-        importlib.import_module(module)
+        return importlib.import_module(module)
     # The user's own module may raise anything; the cause goes along.
     except Exception as error:
         raise ConfigError(

@@ -1,14 +1,14 @@
-"""A flow: a compiled expression with a name, a description and the shape of its inputs."""
+"""A flow: a tree of ops with a name, a description and the shape of its inputs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowcore.errors import ConfigError, FlowcoreError, InputError
+from flowcore.errors import ConfigError, FlowcoreError
 from flowcore.expression import Hint, compile_expression, no_hint
 from flowcore.input_schema import InputField, InputSchema
 from flowcore.op import Op
@@ -37,22 +37,49 @@ class FlowSettings(BaseModel):
 
 
 class Flow:
-    """A flow that is ready to run: compiled once, bound anew for each run.
+    """A flow that is ready to run: made once, its ops copied for each run.
 
     Args:
-        name: Name of the flow.
-        settings: Its config entry.
-        ops: The op classes that its expression may name.
+        name: Name of the flow: letters, digits, ``_``, ``-`` and ``.``.
+        op: The op, or ops joined by operators.
+        stream: Whether the flow answers with a stream of chunks.
+        description: Shown in OpenAPI and listings.
+        input_schema: The fields of its inputs, by name; other fields are allowed as well.
         language: Language of the prompts.
-        origin: Where the flow is configured, for messages.
-        hint: Says what is known about an op that nobody registered.
 
     Raises:
-        ConfigError: If the name, the expression, a prompt file or the input schema is wrong.
+        ConfigError: If the name, a prompt file or the input schema is wrong.
     """
 
     def __init__(
         self,
+        name: str,
+        op: Op,
+        *,
+        stream: bool = False,
+        description: str = "",
+        input_schema: Mapping[str, InputField] | None = None,
+        language: str = "",
+    ) -> None:
+        if not FLOW_NAME.fullmatch(name):
+            raise ConfigError(
+                f"flow name {name!r}: use letters, digits, '_', '-' and '.', beginning with a "
+                "letter or digit, at most 128"
+            )
+        self.name = name
+        self.op = op
+        self.stream = stream
+        self.description = description
+        try:
+            self._inputs = InputSchema(name, input_schema or {})
+            for _, part in self.walk():
+                part.load_prompts(language)
+        except FlowcoreError as error:
+            raise ConfigError(f"flow {name!r}: {error}") from error
+
+    @classmethod
+    def compile(
+        cls,
         name: str,
         settings: FlowSettings,
         ops: Registry[Op],
@@ -60,31 +87,35 @@ class Flow:
         language: str = "",
         origin: str = "",
         hint: Hint = no_hint,
-    ) -> None:
-        if not FLOW_NAME.fullmatch(name):
-            raise ConfigError(
-                f"flow name {name!r}: use letters, digits, '_', '-' and '.', beginning with a "
-                "letter or digit, at most 128",
-                origin,
-            )
-        self.name = name
-        self.stream = settings.stream
-        self.description = settings.description
-        self.flow_content = settings.flow_content
-        self.op = compile_expression(
-            settings.flow_content, flow=name, ops=ops, origin=origin, hint=hint
-        )
+    ) -> Self:
+        """Make a flow from its config entry.
+
+        Args:
+            name: Name of the flow.
+            settings: Its config entry.
+            ops: The op classes that its expression may name.
+            language: Language of the prompts.
+            origin: Where the expression stands, for messages.
+            hint: Says what is known about an op that nobody registered.
+
+        Raises:
+            ConfigError: If the name, the expression, a prompt file or the input schema is wrong.
+        """
+        op = compile_expression(settings.flow_content, flow=name, ops=ops, origin=origin, hint=hint)
         try:
-            for _, op in self.walk():
-                op.load_prompts(language)
-            self._inputs = InputSchema(name, settings.input_schema)
-        except InputError as error:
-            raise ConfigError(f"a default in the input_schema is wrong: {error}", origin) from None
-        except FlowcoreError as error:
-            raise ConfigError(f"flow {name!r}: {error}", origin) from error
+            return cls(
+                name,
+                op,
+                stream=settings.stream,
+                description=settings.description,
+                input_schema=settings.input_schema,
+                language=language,
+            )
+        except ConfigError as error:
+            raise ConfigError(str(error), origin) from error
 
     def __repr__(self) -> str:
-        return f"<Flow {self.name!r}: {self.flow_content!r}>"
+        return f"<Flow {self.name!r}: {', '.join(op.name for _, op in self.walk())}>"
 
     @property
     def input_schema(self) -> dict[str, Any]:

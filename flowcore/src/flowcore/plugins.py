@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -13,7 +13,7 @@ import pluggy
 
 from flowcore import hookspecs
 from flowcore.catalog import C, Catalog
-from flowcore.errors import PluginError, did_you_mean
+from flowcore.errors import DuplicateNameError, PluginError, did_you_mean
 from flowcore.run import Run
 from flowcore.schema import FlowStreamChunk
 
@@ -66,23 +66,28 @@ class PluginHost:
     A plugin that fails to load is recorded in :attr:`plugins` and left out, with all that it had
     registered; the others are not affected.
 
-    Args:
-        extra: Plugins given as objects, besides those that are installed.
-
     Raises:
         DuplicateNameError: If two plugins claim one name.
     """
 
-    def __init__(self, extra: Iterable[object] = ()) -> None:
+    def __init__(self) -> None:
         self._pm = pluggy.PluginManager("flowcore")
         self._pm.add_hookspecs(hookspecs)
         self.catalog = Catalog()
         self.plugins: list[Plugin] = []
         for entry_point in sorted(metadata.entry_points(group="flowcore"), key=lambda e: e.name):
             self._load(_describe(entry_point), entry_point.load)
-        for plugin in extra:
+
+    def add(self, plugin: object) -> None:
+        """Add a plugin given as an object: a module of the user's own, or an instance.
+
+        Raises:
+            PluginError: If it implements a hook that does not exist.
+            Exception: Whatever its hooks raise: the caller asked for this very plugin.
+        """
+        if not self._pm.is_registered(plugin):
             name = getattr(plugin, "__name__", type(plugin).__name__)
-            self._load(Plugin(name, module=name), lambda plugin=plugin: plugin)
+            self._register(Plugin(name, module=name), plugin)
 
     @property
     def failures(self) -> list[Plugin]:
@@ -129,25 +134,31 @@ class PluginHost:
         return observer if observer.is_needed else None
 
     def _load(self, plugin: Plugin, load: Callable[[], object]) -> None:
-        registered = Catalog()
         try:
             module = load()
-            self._pm.register(module, name=plugin.name)
-            try:
-                hooks = self._register(plugin, module, registered)
-            except BaseException:
-                self._pm.unregister(name=plugin.name)
-                raise
+            self._register(plugin, module)
+        except DuplicateNameError:
+            raise
         # A plugin may raise anything at import, also SystemExit; it must not take others down.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             logger.warning("%s could not be loaded", plugin, exc_info=error)
             cause = f"{type(error).__name__}: {error}"
             self.plugins.append(replace(plugin, error=cause))
-            return
-        self.plugins.append(replace(plugin, hooks=tuple(hooks)))
-        self.catalog.merge(registered)
 
-    def _register(self, plugin: Plugin, module: object, catalog: Catalog) -> list[str]:
+    def _register(self, plugin: Plugin, module: object) -> None:
+        self._pm.register(module, name=plugin.name)
+        try:
+            registered = Catalog()
+            hooks = self._call_registration_hooks(plugin, module, registered)
+            self.catalog.merge(registered)
+        except BaseException:
+            self._pm.unregister(name=plugin.name)
+            raise
+        self.plugins.append(replace(plugin, hooks=tuple(hooks)))
+
+    def _call_registration_hooks(
+        self, plugin: Plugin, module: object, catalog: Catalog
+    ) -> list[str]:
         callers = self._pm.get_hookcallers(module) or []
         for caller in callers:
             if not caller.has_spec():
