@@ -25,7 +25,8 @@ __all__ = [
     "create_app",
 ]
 
-# Where each public name lives. Modules load on first use: the client needs no server.
+# Where each public name lives. Modules load on first use: the client needs no server. There is no
+# __dir__ that lists them, for pluggy loads all that dir() shows.
 _HOMES = {
     "CorsSettings": "settings",
     "HttpClient": "client",
@@ -52,7 +53,3 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"flowcore_http.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -52,7 +52,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         detail = "The body is not valid JSON: a number is beyond the range of a double."
         raise HttpProblem(400, "invalid_json", detail)
     if not isinstance(value, dict):
-        errors = [{"loc": [], "msg": "a JSON object is required", "type": "dict_type"}]
+        errors: list[Any] = [{"loc": [], "msg": "a JSON object is required", "type": "dict_type"}]
         raise HttpProblem(422, "invalid_input", "The body is not a JSON object.", errors=errors)
     return cast("dict[str, Any]", value)
 

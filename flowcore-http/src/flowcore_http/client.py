@@ -6,7 +6,7 @@ What they share, which is everything but the I/O, is in :mod:`flowcore_http.prot
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -99,12 +99,9 @@ class HttpClient:
             HttpError: If the service cannot be reached or refuses the request.
             StreamCutError: If the stream ends before its end mark; all that came was yielded.
         """
-        async with (
-            self._stream(flow, inputs) as response,
-            aclosing(response.aiter_bytes()) as received,
-        ):
+        async with self._stream(flow, inputs) as response:
             events = EventStream(flow)
-            async for data in received:
+            async for data in response.aiter_bytes():
                 for chunk in events.feed(data):
                     yield chunk
                 if events.ended:

@@ -30,7 +30,7 @@ class InFlight:
 
     def __init__(self, app: ASGIFramework) -> None:
         self._app = app
-        self._scopes: dict[int, dict[str, Any]] = {}
+        self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.refusing = False
@@ -43,27 +43,24 @@ class InFlight:
             await self._app(scope, receive, send)
             return
         entry = cast("dict[str, Any]", scope)
-        self._scopes[id(entry)] = entry
+        self._count += 1
         self._idle.clear()
         try:
             await self._app(scope, receive, send)
         finally:
-            del self._scopes[id(entry)]
-            _cancel(entry, "client")
-            if not self._scopes:
+            run: Run | None = entry.get(_RUN)
+            if run is not None:
+                run.cancel("client")
+            self._count -= 1
+            if not self._count:
                 self._idle.set()
 
     def __len__(self) -> int:
-        return len(self._scopes)
+        return self._count
 
     def refuse_new(self) -> None:
         """Let the app answer all further requests with 503."""
         self.refusing = True
-
-    def cancel_runs(self, reason: str) -> None:
-        """Cancel the runs of all requests in progress."""
-        for scope in list(self._scopes.values()):
-            _cancel(scope, reason)
 
     async def wait_idle(self) -> None:
         """Wait until no request is in progress."""
@@ -73,12 +70,6 @@ class InFlight:
 def tie(run: Run, request: Request) -> None:
     """Let ``run`` live no longer than ``request``."""
     cast("dict[str, Any]", request.scope)[_RUN] = run
-
-
-def _cancel(scope: dict[str, Any], reason: str) -> None:
-    run: Run | None = scope.get(_RUN)
-    if run is not None:
-        run.cancel(reason)
 
 
 class _Connection(ASGIHTTPConnection):

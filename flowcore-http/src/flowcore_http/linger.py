@@ -7,12 +7,11 @@ still on its way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from quart import Request
 from quart.wrappers.response import ResponseBody
 
 LINGER_SECONDS = 2.0
@@ -23,12 +22,12 @@ class LingeringBody(ResponseBody):
 
     Args:
         data: The whole body of the response.
-        request: The request that is answered.
+        rest: The body of the request, as far as it has not been read.
     """
 
-    def __init__(self, data: bytes, request: Request) -> None:
+    def __init__(self, data: bytes, rest: AsyncIterable[bytes]) -> None:
         self._data = data
-        self._request = request
+        self._rest = rest
         self._sent = False
 
     async def __aenter__(self) -> Self:
@@ -51,6 +50,6 @@ class LingeringBody(ResponseBody):
             return self._data
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                async for _ in self._request.body:
+                async for _ in self._rest:
                     pass
         raise StopAsyncIteration

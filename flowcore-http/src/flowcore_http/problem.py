@@ -26,8 +26,6 @@ from flowcore_http.wire import encode_json
 
 logger = logging.getLogger("flowcore.http")
 
-_BACKEND_TIMEOUTS = ("timeout", "deadline")
-
 
 class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
     """A fault that is answered with an HTTP status.
@@ -73,12 +71,8 @@ class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
         )
 
 
-def to_problem(error: Exception) -> HttpProblem:
-    """Return the problem that answers an exception.
-
-    Faults of the server are logged with their traceback under an ``error_id`` that the problem
-    names; the problem itself never holds a traceback.
-    """
+def problem_of_request(error: Exception) -> HttpProblem:
+    """Return the problem that answers a request whose run was never started."""
     match error:
         case HttpProblem():
             return error
@@ -86,26 +80,39 @@ def to_problem(error: Exception) -> HttpProblem:
             return HttpProblem(422, error.code, str(error), errors=error.errors)
         case UnknownNameError():
             return HttpProblem(404, "unknown_flow", str(error))
-        case AppClosedError() | RunCancelledError():
-            detail = "The service is stopping; try again later."
-            return HttpProblem(503, error.code, detail, {"Retry-After": "5"})
-        case BackendError():
-            timed_out = any(word in error.code for word in _BACKEND_TIMEOUTS)
-            return _server_fault(error, 504 if timed_out else 502, error.code)
+        case AppClosedError():
+            return stopping()
         case HTTPException():
             return _of_werkzeug(error)
         case _:
-            code = error.code if isinstance(error, FlowcoreError) else "op_failed"
-            return _server_fault(error, 500, code)
+            return _logged(error, 500, "internal_error", "The service failed on this request.")
 
 
-def _server_fault(error: Exception, status: int, code: str) -> HttpProblem:
+def problem_of_run(error: Exception) -> HttpProblem:
+    """Return the problem that answers a request whose run failed or was cancelled."""
+    text = str(error).strip()
+    name = type(error).__name__
+    match error:
+        case RunCancelledError() | AppClosedError():
+            return stopping()
+        case BackendError():
+            return _logged(error, 504 if "timeout" in error.code else 502, error.code, text or name)
+        case FlowcoreError():
+            return _logged(error, 500, error.code, text or name)
+        case _:
+            return _logged(error, 500, "op_failed", f"{name}: {text}" if text else name)
+
+
+def stopping() -> HttpProblem:
+    """Return the problem that answers requests while the service stops."""
+    headers = {"Connection": "close", "Retry-After": "5"}
+    return HttpProblem(503, "stopping", "The service is stopping; try again later.", headers)
+
+
+def _logged(error: Exception, status: int, code: str, detail: str) -> HttpProblem:
     error_id = secrets.token_hex(6)
     logger.error("request failed (error id %s): %s", error_id, error, exc_info=error)
-    text = str(error).strip()
-    if not isinstance(error, FlowcoreError):
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return HttpProblem(status, code, text or type(error).__name__, error_id=error_id)
+    return HttpProblem(status, code, detail, error_id=error_id)
 
 
 def _of_werkzeug(error: HTTPException) -> HttpProblem:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from quart import Quart, Response, request
-from quart_cors import cors
+from quart_cors import cors  # pyright: ignore[reportUnknownVariableType]
 from werkzeug.exceptions import HTTPException, NotFound
 
 from flowcore import ConfigError, Flow, FlowApp, UnknownNameError
@@ -15,7 +15,7 @@ from flowcore_http.docs import add_docs
 from flowcore_http.inflight import CONNECTION_CLASS, InFlight, tie
 from flowcore_http.linger import LingeringBody
 from flowcore_http.openapi import openapi_document
-from flowcore_http.problem import HttpProblem, to_problem
+from flowcore_http.problem import HttpProblem, problem_of_request, problem_of_run, stopping
 from flowcore_http.settings import HttpSettings
 from flowcore_http.stream import stream_response
 from flowcore_http.wire import encode_json
@@ -86,7 +86,11 @@ def _add_flow(quart: Quart, app: FlowApp, flow: Flow, settings: HttpSettings) ->
 
     async def answer() -> Response:
         inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
-        response = await app.execute(flow.name, **inputs)
+        inputs = flow.validate(inputs)
+        try:
+            response = await app.execute(flow.name, **inputs)
+        except Exception as error:
+            raise problem_of_run(error) from error
         return Response(
             encode_json(response.model_dump()),
             content_type="application/json",
@@ -106,8 +110,7 @@ def _add_health(quart: Quart) -> None:
 
 def _check_request(requests: InFlight) -> None:
     if requests.refusing:
-        headers = {"Connection": "close", "Retry-After": "5"}
-        raise HttpProblem(503, "stopping", "The service is stopping; try again later.", headers)
+        raise stopping()
     # The server's HTTP/2 has no back-pressure: a stalled reader would fill the memory.
     if request.http_version.startswith("2"):
         raise HttpProblem(505, "http_version_not_supported", "Use HTTP/1.1.")
@@ -120,11 +123,11 @@ def _check_request(requests: InFlight) -> None:
 def _add_error_handler(quart: Quart, app: FlowApp) -> None:
     async def handle(error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.code is not None and error.code < 400:
-            return Response(status=error.code, headers=error.get_headers())
+            return Response(status=error.code, headers=dict(error.get_headers()))
         if isinstance(error, NotFound):
             error = UnknownNameError("flow", request.path[1:101], app.flows)
-        response = to_problem(error).response()
-        response.response = LingeringBody(await response.get_data(as_text=False), request)
+        response = problem_of_request(error).response()
+        response.response = LingeringBody(await response.get_data(as_text=False), request.body)
         return response
 
     quart.register_error_handler(Exception, handle)

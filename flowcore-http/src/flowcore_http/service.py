@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import anyio
-import hypercorn.asyncio
+from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType]
 from hypercorn.config import Config, Sockets
 
 from flowcore import BaseService, ConfigError, FlowApp
@@ -18,7 +18,7 @@ from flowcore_http.inflight import InFlight
 from flowcore_http.listener import listen, url_of
 from flowcore_http.server import create_app, in_flight
 from flowcore_http.settings import HttpSettings
-from flowcore_http.signals import StopSignals, exit_after
+from flowcore_http.signals import ECHO_SECONDS, StopSignals, exit_after
 
 logger = logging.getLogger("flowcore.http")
 
@@ -54,7 +54,7 @@ class HttpService(BaseService):
         """
         options: dict[str, Any] = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
         with listen(self.settings) as sock:
-            config = _server_config(self.settings, sock)
+            config = server_config(self.settings, sock)
             interrupted = anyio.run(self._serve, app, config, sock, backend_options=options)
         if interrupted:
             exit_after(_EXIT_SECONDS, _INTERRUPTED)
@@ -76,20 +76,22 @@ class HttpService(BaseService):
 
                     async def stopped() -> None:
                         await signals.first.wait()
-                        await self._drain(in_flight(quart))
+                        await self._drain(app, in_flight(quart))
                         serving.deadline = anyio.current_time() + _CLOSE_SECONDS
 
-                    await hypercorn.asyncio.serve(quart, config, shutdown_trigger=stopped)
+                    await serve(quart, config, shutdown_trigger=stopped)
         return signals.second.is_set()
 
-    async def _drain(self, requests: InFlight) -> None:
+    async def _drain(self, app: FlowApp, requests: InFlight) -> None:
         logger.info("stopping: %d requests in progress", len(requests))
         requests.refuse_new()
+        await anyio.sleep(ECHO_SECONDS)
         with anyio.move_on_after(self.settings.drain_timeout):
             await requests.wait_idle()
             return
         logger.warning("stopping: %d requests cancelled", len(requests))
-        requests.cancel_runs("shutdown")
+        for run in tuple(app.runs.values()):
+            run.cancel("shutdown")
         with anyio.move_on_after(_CLOSE_SECONDS):
             await requests.wait_idle()
 
@@ -110,7 +112,12 @@ class _OwnSocket(Config):
         return Sockets(secure, [] if secure else [self._sock], [])
 
 
-def _server_config(settings: HttpSettings, sock: socket.socket) -> Config:
+def server_config(settings: HttpSettings, sock: socket.socket) -> Config:
+    """Return what Hypercorn is told: the socket, and HTTP/1.1 only.
+
+    Raises:
+        ConfigError: If the certificate or its key cannot be read.
+    """
     config = _OwnSocket(sock)
     config.backlog = settings.backlog
     config.accesslog = None

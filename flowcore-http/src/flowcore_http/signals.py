@@ -7,9 +7,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
+
+ECHO_SECONDS = 0.1
+"""How long after the first signal another one is taken for its echo.
+
+A terminal and a launcher such as ``timeout`` may both pass the same signal on.
+"""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,6 +32,7 @@ class StopSignals:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self._at_once = at_once
+        self._first_at = 0.0
 
     @contextmanager
     def installed(self) -> Generator[None, None, None]:
@@ -49,9 +57,11 @@ class StopSignals:
                 signal.signal(number, handler)
 
     def _receive(self) -> None:
+        now = time.monotonic()
         if not self.first.is_set():
             self.first.set()
-        elif not self.second.is_set():
+            self._first_at = now
+        elif now - self._first_at > ECHO_SECONDS and not self.second.is_set():
             self.second.set()
             self._at_once()
 

@@ -116,7 +116,13 @@ def _example(operation: dict[str, Any], query: str) -> dict[str, Any]:
 def _example_value(field: dict[str, Any], query: str) -> Any:
     if field.get("enum"):
         return field["enum"][0]
-    by_type: dict[str, Any] = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
+    by_type: dict[str, Any] = {
+        "integer": 1,
+        "number": 1.0,
+        "boolean": True,
+        "array": [],
+        "object": {},
+    }
     return by_type.get(field.get("type", ""), query)
 
 

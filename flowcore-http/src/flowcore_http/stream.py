@@ -68,7 +68,11 @@ def stream_response(run: Run, heartbeat: float) -> Response:
     response = Response(
         StreamBody(run, heartbeat),
         content_type="text/event-stream",
-        headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
+        headers={
+            "Cache-Control": "no-cache, no-transform",
+            "X-Accel-Buffering": "no",
+            "X-Run-Id": run.id,
+        },
     )
     # Quart's default would cut the stream after a minute, without a word.
     response.timeout = None
