@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 
-from flowcore import FlowStreamChunk
+from flowcore import BackendError, FlowStreamChunk
 from flowcore_llamacpp.handoff import Handoff
 from flowcore_llamacpp.model import Model
 from flowcore_llamacpp.reply import Reply
@@ -56,6 +56,10 @@ class Generation:
             return None
         raise item
 
+    def abort(self) -> None:
+        """End the generation; its reader gets an error."""
+        self._stop.set()
+
     async def stop(self) -> None:
         """End the generation, and wait a moment for its thread."""
         self._stop.set()
@@ -70,8 +74,7 @@ class Generation:
     def _work(self) -> None:
         end: Exception | None = None
         try:
-            if not self._stop.is_set():
-                self._generate()
+            self._generate()
         except Exception as error:  # noqa: BLE001  raised where the reply is read
             end = error
         self._put(end)
@@ -88,18 +91,21 @@ class Generation:
                 failures.append(error)
                 return True
 
+        self._check_stop()
         server = self._model.server()
-        if self._stop.is_set():
-            return
         try:
             server.handle_chat_completions(self._body, report)
         except RuntimeError as error:
             raise reply.raised(error) from error
         if failures:
             raise failures[0]
-        if not self._stop.is_set():
-            for chunk in reply.finish():
-                self._put(chunk)
+        self._check_stop()
+        for chunk in reply.finish():
+            self._put(chunk)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise BackendError("the model was closed within a reply", code="closed")
 
     def _put(self, item: FlowStreamChunk | Exception | None) -> bool:
         try:

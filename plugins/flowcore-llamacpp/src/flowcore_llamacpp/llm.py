@@ -39,6 +39,7 @@ class LlamaCppLLM(BaseLLM):
         self._name = settings.model_name or path.stem
         self._model = Model(path, self._name, settings.engine)
         self._threads = ThreadPoolExecutor(settings.engine.n_parallel, "flowcore-llamacpp")
+        self._generations: set[Generation] = set()
         self._closed = False
 
     @property
@@ -65,21 +66,22 @@ class LlamaCppLLM(BaseLLM):
         if self._closed:
             raise BackendError(f"the model {self._name!r} has been closed", code="closed")
         generation = Generation(self._model, body, self._threads)
+        self._generations.add(generation)
         try:
             while chunk := await generation.next():
                 yield chunk
         finally:
+            self._generations.discard(generation)
             await generation.stop()
 
     async def aclose(self) -> None:
-        """Free the model, after the worker threads have ended.
-
-        They end soon once all generators are closed.
-        """
+        """End what is still being generated, wait for its threads and free the model."""
         self._closed = True
+        for generation in self._generations:
+            generation.abort()
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._free, limiter=anyio.CapacityLimiter(1))
 
     def _free(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown()
         self._model.free()
