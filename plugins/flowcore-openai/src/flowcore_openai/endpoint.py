@@ -17,6 +17,8 @@ from flowcore_openai.settings import EndpointSettings
 
 _NO_KEY = "no-key"
 _KEEPALIVE_SECONDS = 30
+_CHAT_FIELDS = frozenset({"model", "messages", "stream"})
+_EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format"})
 
 
 class Endpoint:
@@ -70,7 +72,7 @@ class Endpoint:
                 model=body["model"],
                 messages=body["messages"],
                 stream=True,
-                extra_body={k: v for k, v in body.items() if k not in {"model", "messages"}},
+                extra_body={k: v for k, v in body.items() if k not in _CHAT_FIELDS},
                 **options,
             )
 
@@ -90,7 +92,7 @@ class Endpoint:
                 model=body["model"],
                 input=body["input"],
                 encoding_format="float",
-                extra_body={k: v for k, v in body.items() if k not in {"model", "input"}},
+                extra_body={k: v for k, v in body.items() if k not in _EMBEDDING_FIELDS},
                 **options,
             )
 

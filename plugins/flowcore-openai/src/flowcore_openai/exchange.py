@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import anyio
 import httpx2
 import openai
+from pydantic_core import from_json
 
 from flowcore import BackendError
 from flowcore_openai.failures import Failures
@@ -122,7 +123,10 @@ class Exchange:
         if isinstance(exc, openai.APIStatusError):
             headers = exc.response.headers
             return self._failures.of_status(
-                exc.status_code, exc.body, retry_after(headers), headers.get("location")
+                exc.status_code,
+                _body_of(exc.response),
+                retry_after(headers),
+                headers.get("location"),
             )
         if isinstance(exc, openai.APIConnectionError) and isinstance(exc.__cause__, Exception):
             exc = exc.__cause__
@@ -132,3 +136,10 @@ class Exchange:
         return self._failures.error(
             "upstream_reset", "the connection broke", detail=str(exc) or type(exc).__name__
         )
+
+
+def _body_of(response: httpx2.Response) -> object:
+    try:
+        return from_json(response.content)
+    except ValueError:
+        return response.text

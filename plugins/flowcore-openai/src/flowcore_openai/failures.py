@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
 
 from flowcore import BackendError
 from flowcore_openai.settings import EndpointSettings
 from flowcore_openai.surrogates import repaired
 
 MAX_DETAIL_CHARS = 500
+_TAG = re.compile(r"<[^<>]*>")
 
 
 class Failures:
@@ -23,7 +27,7 @@ class Failures:
 
     def __init__(self, settings: EndpointSettings) -> None:
         self._where = f"model {settings.model_name!r} at {host_of(settings.base_url)}"
-        self._secrets = sorted(_secrets(settings), key=len, reverse=True)
+        self._secrets = [SecretStr(secret) for secret in _secrets(settings)]
         self._key_hint = (
             f"check api_key or {settings.key_variable}"
             if settings.api_key
@@ -78,13 +82,15 @@ class Failures:
 
     def _readable(self, detail: object) -> str:
         text = self._masked(repaired(_message_in(detail)))
+        if text.lstrip().startswith("<"):
+            text = _TAG.sub(" ", text)
         text = "".join(c if c.isprintable() else " " for c in text[: 20 * MAX_DETAIL_CHARS])
         text = " ".join(text.split())
         return text if len(text) <= MAX_DETAIL_CHARS else text[:MAX_DETAIL_CHARS] + "…"
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            text = text.replace(secret.get_secret_value(), "***")
         return text
 
 
@@ -108,7 +114,8 @@ def _message_in(detail: object) -> str:
     # OpenAI: {"error": {"message"}}; others: {"error": "…"}, {"message"}, {"detail"} of FastAPI.
     while isinstance(detail, dict):
         data = cast("dict[str, Any]", detail)
-        inner = next((data[k] for k in ("error", "message", "detail") if data.get(k)), None)
+        values: list[object] = [data.get(key) for key in ("error", "message", "detail")]
+        inner = next((v for v in values if v and not isinstance(v, bool)), None)
         if inner is None:
             break
         detail = inner

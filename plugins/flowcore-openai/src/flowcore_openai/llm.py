@@ -17,7 +17,7 @@ from flowcore_openai.documents import documents_of
 from flowcore_openai.lazy import LazyEndpoint
 from flowcore_openai.patience import Patience, give_up_at
 from flowcore_openai.reply import Reply
-from flowcore_openai.request import chat_body, merged_params
+from flowcore_openai.request import STREAM_DEFAULTS, chat_body, merged_params
 from flowcore_openai.retry import wait_to_retry
 from flowcore_openai.settings import LLMSettings
 
@@ -56,7 +56,7 @@ class OpenAICompatibleLLM(BaseLLM):
                 ``…_truncated``, ``…_invalid``.
         """
         settings = self._settings
-        fields, options = merged_params(settings.params, params)
+        fields, options = merged_params({**STREAM_DEFAULTS, **settings.params}, params)
         body = chat_body(settings.model_name, messages, tools, fields)
         deadline = give_up_at(settings.total_timeout)
         endpoint = await self._endpoint.get()

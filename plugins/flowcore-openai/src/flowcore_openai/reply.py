@@ -55,8 +55,11 @@ class Reply:
         for choice in self._list(data, "choices"):
             if choice.get("index"):
                 continue
-            # A server that ignores "stream" answers with a message in place of deltas.
-            delta = choice.get("delta") or choice.get("message")
+            delta = choice.get("delta")
+            # A server that ignores "stream" answers with a message in place of deltas. One that
+            # follows its deltas with the whole message says nothing new by it.
+            if delta is None and not self.has_content:
+                delta = choice.get("message")
             if delta:
                 self._take(self._checked(delta), chunks)
             if reason := choice.get("finish_reason"):
@@ -94,9 +97,9 @@ class Reply:
             self._add(ChunkEnum.ANSWER, content, chunks)
         if refusal := delta.get("refusal"):
             self._add(ChunkEnum.ANSWER, refusal, chunks)
-        if fragments := self._list(delta, "tool_calls"):
+        for fragment in self._list(delta, "tool_calls"):
             self.has_content = True
-            self._tools.feed(fragments)
+            self._tools.feed(fragment, self._checked(fragment.get("function") or {}))
 
     def _add(self, kind: ChunkEnum, content: object, chunks: list[FlowStreamChunk]) -> None:
         if isinstance(content, list):

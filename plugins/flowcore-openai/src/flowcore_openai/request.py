@@ -8,6 +8,7 @@ from typing import Any
 from flowcore import Message, Tool
 from flowcore_openai.surrogates import repaired_json
 
+STREAM_DEFAULTS: Mapping[str, Any] = {"stream_options": {"include_usage": True}}
 _SDK_OPTIONS = ("extra_headers", "extra_query")
 
 
@@ -24,7 +25,8 @@ def merged_params(
     """
     merged = {k: v for k, v in {**defaults, **params}.items() if v is not None}
     options = {k: merged.pop(k) for k in _SDK_OPTIONS if k in merged}
-    return {**merged, **merged.pop("extra_body", {})}, options
+    extra = merged.pop("extra_body", {})
+    return {**merged, **extra}, options
 
 
 def chat_body(
@@ -33,7 +35,6 @@ def chat_body(
     """Return the body of a streamed chat completion; ``params`` may name another model."""
     body: dict[str, Any] = {
         "model": model,
-        "stream_options": {"include_usage": True},
         **params,
         "messages": [repaired_json(_message(message)) for message in messages],
         "stream": True,

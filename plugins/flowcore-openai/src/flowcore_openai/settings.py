@@ -55,6 +55,11 @@ class EndpointSettings(ModelSettings):
             raise ValueError("the key holds characters that no HTTP header can carry")
         return SecretStr(text)
 
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _default_url(cls, url: object) -> object:
+        return url or OPENAI_URL
+
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, url: str) -> str:

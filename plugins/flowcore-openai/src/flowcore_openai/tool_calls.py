@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 from flowcore import ToolCall
 from flowcore_openai.surrogates import repaired
@@ -29,11 +29,16 @@ class ToolCallAssembler:
         self._calls: list[_Call] = []
         self._latest_at: dict[int, _Call] = {}
 
-    def feed(self, fragments: list[Any]) -> None:
-        """Take the ``tool_calls`` of one delta."""
-        for fragment in fragments:
-            if isinstance(fragment, dict):
-                self._take(cast("dict[str, Any]", fragment))
+    def feed(self, fragment: dict[str, Any], function: dict[str, Any]) -> None:
+        """Take one entry of the ``tool_calls`` of a delta, and the ``function`` in it."""
+        id_ = _text(fragment.get("id"))
+        name = _text(function.get("name"))
+        call = self._call_for(fragment.get("index"), id_, name)
+        call.id = call.id or id_
+        if name != call.name:
+            call.name += name
+        if arguments := _text(function.get("arguments")):
+            call.arguments.append(arguments)
 
     def calls(self) -> list[ToolCall]:
         """Return the calls in the order of their indices."""
@@ -45,17 +50,6 @@ class ToolCallAssembler:
             )
             for call in sorted(self._calls, key=lambda call: call.index)
         ]
-
-    def _take(self, fragment: dict[str, Any]) -> None:
-        function: dict[str, Any] = fragment.get("function") or {}
-        id_ = _text(fragment.get("id"))
-        name = _text(function.get("name"))
-        call = self._call_for(fragment.get("index"), id_, name)
-        call.id = call.id or id_
-        if name != call.name:
-            call.name += name
-        if arguments := _text(function.get("arguments")):
-            call.arguments.append(arguments)
 
     def _call_for(self, index: object, id_: str, name: str) -> _Call:
         if isinstance(index, int):
