@@ -78,6 +78,9 @@ class Site:
     ) -> subprocess.CompletedProcess[str]:
         return run(self.program(name), *arguments, cwd=cwd or self.folder, code=code)
 
+    def environment(self) -> dict[str, str]:
+        return environment()
+
     def _pip(self, command: str) -> Sequence[str | Path]:
         python = self.program("python")
         if program := uv():
