@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import anyio.abc
+import anyio.lowlevel
 import hypercorn.asyncio
 import pytest
 
-from flowcore import FlowApp, load_config
+from flowcore import FlowApp, Op, Registrar, hookimpl, load_config
 from flowcore_http import HttpSettings, create_app
 from flowcore_http.listener import listen
 from flowcore_http.service import server_config
@@ -23,6 +25,35 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@dataclass(eq=False)
+class OpsPlugin:
+    """A plugin that registers the ops of one test."""
+
+    ops: Iterable[type[Op]]
+
+    @hookimpl
+    def flowcore_register_ops(self, ops: Registrar[Op]) -> None:
+        for op in self.ops:
+            ops.add(op)
+
+
+MakeApp = Callable[..., FlowApp]
+
+
+@pytest.fixture
+def make_app() -> MakeApp:
+    """Return a function: `make_app({"demo": "DemoOp()"}, DemoOp)`; bare expressions stream."""
+
+    def make(flows: Mapping[str, Any], *ops: type[Op]) -> FlowApp:
+        entries = {
+            name: {"flow_content": flow, "stream": True} if isinstance(flow, str) else flow
+            for name, flow in flows.items()
+        }
+        return FlowApp(load_config({"flow": entries}), plugins=[OpsPlugin(ops)])
+
+    return make
+
+
 @dataclass
 class Server:
     """A running server."""
@@ -31,10 +62,14 @@ class Server:
     port: int
     app: FlowApp
 
+    async def connect(self) -> anyio.abc.SocketStream:
+        """Return a connection to write bytes to."""
+        return await anyio.connect_tcp("127.0.0.1", self.port)
+
     async def exchange(self, request: bytes) -> bytes:
         """Send bytes, and return what comes until the server closes."""
         received = b""
-        async with await anyio.connect_tcp("127.0.0.1", self.port) as connection:
+        async with await self.connect() as connection:
             await connection.send(request)
             while True:
                 try:
@@ -42,27 +77,27 @@ class Server:
                 except anyio.EndOfStream:
                     return received
 
+    async def no_runs(self) -> None:
+        """Wait until the app has no run left."""
+        with anyio.fail_after(5):
+            while self.app.runs:
+                await next(iter(self.app.runs.values())).wait()
+                await anyio.lowlevel.checkpoint()
+
 
 Serve = Callable[..., AbstractAsyncContextManager[Server]]
 
 
-def make_app(flows: Mapping[str, Any]) -> FlowApp:
-    """Return an app with these flows: an expression, or a whole config entry, for each name."""
-    entries = {
-        name: {"flow_content": flow, "stream": True} if isinstance(flow, str) else flow
-        for name, flow in flows.items()
-    }
-    return FlowApp(load_config({"flow": entries}))
-
-
 @pytest.fixture
-def serve() -> Serve:
-    """Return a context manager that serves flows: `serve({"demo": "DemoOp()"}, heartbeat=1)`."""
+def serve(make_app: MakeApp) -> Serve:
+    """Return a context manager: `async with serve({"demo": "DemoOp()"}, DemoOp, heartbeat=1)`."""
 
     @asynccontextmanager
-    async def start(flows: Mapping[str, Any], **values: Any) -> AsyncGenerator[Server, None]:
+    async def start(
+        flows: Mapping[str, Any], *ops: type[Op], **values: Any
+    ) -> AsyncGenerator[Server, None]:
         settings = HttpSettings(port=0, **values)
-        app = make_app(flows)
+        app = make_app(flows, *ops)
         stop = anyio.Event()
         with listen(settings) as sock, anyio.CancelScope() as scope:
             port: int = sock.getsockname()[1]
@@ -82,3 +117,21 @@ def serve() -> Serve:
                     scope.deadline = anyio.current_time() + 3
 
     return start
+
+
+def post(path: str, body: bytes = b"{}", *headers: bytes, version: bytes = b"1.1") -> bytes:
+    """Return the bytes of a POST request with a JSON body."""
+    lines = [
+        b"POST %s HTTP/%s" % (path.encode(), version),
+        b"Host: test",
+        b"Content-Type: application/json",
+        b"Content-Length: %d" % len(body),
+        *headers,
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+@pytest.fixture(name="post")
+def post_fixture() -> Callable[..., bytes]:
+    """Return :func:`post`."""
+    return post

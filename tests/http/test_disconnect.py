@@ -1,0 +1,216 @@
+"""Clients that leave, and clients that do not read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import httpx
+import pytest
+
+from flowcore import BaseAsyncOp, FlowStreamChunk
+from flowcore_http import create_app
+
+Leave = Callable[[anyio.abc.SocketStream], Awaitable[None]]
+
+
+class Watch:
+    """What became of an op."""
+
+    def __init__(self) -> None:
+        self.started = anyio.Event()
+        self.emitted = 0
+        self.ended = anyio.Event()
+        self.endings = 0
+
+    def op(self, *, chunk: str = "", pause: float | None = None) -> type[BaseAsyncOp]:
+        """Return an op that emits ``chunk`` once, or for ever with pauses, and then waits."""
+        watch = self
+
+        class WatchedOp(BaseAsyncOp):
+            async def async_execute(self):
+                watch.started.set()
+                try:
+                    while chunk:
+                        await self.context.add_stream_chunk(FlowStreamChunk(chunk=chunk))
+                        watch.emitted += 1
+                        if pause is None:
+                            break
+                        await anyio.sleep(pause)
+                    await anyio.sleep_forever()
+                finally:
+                    watch.endings += 1
+                    watch.ended.set()
+
+        return WatchedOp
+
+
+async def close(connection: anyio.abc.SocketStream) -> None:
+    await connection.aclose()
+
+
+async def half_close(connection: anyio.abc.SocketStream) -> None:
+    await connection.send_eof()
+
+
+async def reset(connection: anyio.abc.SocketStream) -> None:
+    raw = connection.extra(anyio.abc.SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await connection.aclose()
+
+
+@pytest.mark.parametrize("leave", [close, reset, half_close])
+@pytest.mark.parametrize("chunk", ["", "hello"], ids=["before the first chunk", "mid-stream"])
+async def test_a_client_that_leaves_cancels_its_run_at_once(serve, post, leave: Leave, chunk: str):
+    watch = Watch()
+    async with serve({"watched": "WatchedOp()"}, watch.op(chunk=chunk)) as server:
+        connection = await server.connect()
+        await connection.send(post("/watched"))
+        with anyio.fail_after(5):
+            received = b""
+            while b":\n\n" not in received or chunk.encode() not in received:
+                received += await connection.receive()
+            await watch.started.wait()
+        await leave(connection)
+
+        with anyio.fail_after(1):
+            await watch.ended.wait()
+        await server.no_runs()
+        await connection.aclose()
+
+    assert watch.endings == 1
+
+
+@pytest.mark.parametrize("leave", [close, reset])
+async def test_a_client_that_leaves_cancels_a_run_that_does_not_stream(serve, post, leave: Leave):
+    watch = Watch()
+    flow = {"flow_content": "WatchedOp()"}
+    async with serve({"watched": flow}, watch.op()) as server:
+        connection = await server.connect()
+        await connection.send(post("/watched"))
+        with anyio.fail_after(5):
+            await watch.started.wait()
+        await leave(connection)
+
+        with anyio.fail_after(1):
+            await watch.ended.wait()
+        await server.no_runs()
+
+    assert watch.endings == 1
+
+
+async def test_a_client_that_leaves_during_its_upload_starts_no_run(serve):
+    watch = Watch()
+    async with serve({"watched": "WatchedOp()"}, watch.op()) as server:
+        for _ in range(3):
+            connection = await server.connect()
+            await connection.send(
+                b"POST /watched HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+                b'Content-Length: 100\r\n\r\n{"query": '
+            )
+            await connection.aclose()
+        async with httpx.AsyncClient() as client:
+            response = await client.get(f"{server.url}/health")
+
+        assert response.status_code == 200
+        assert server.app.runs == {}
+    assert not watch.started.is_set()
+
+
+async def test_a_client_that_pipelined_a_byte_is_missed_within_two_heartbeats(serve, post):
+    watch = Watch()
+    async with serve({"watched": "WatchedOp()"}, watch.op(), heartbeat=0.2) as server:
+        connection = await server.connect()
+        await connection.send(post("/watched") + b"G")
+        with anyio.fail_after(5):
+            await watch.started.wait()
+        await reset(connection)
+
+        with anyio.fail_after(1):
+            await watch.ended.wait()
+
+    assert watch.endings == 1
+
+
+async def test_a_client_that_does_not_read_suspends_the_op(serve, post):
+    watch = Watch()
+    op = watch.op(chunk="x" * 10_000, pause=0)
+    async with serve({"watched": "WatchedOp()"}, op) as server:
+        connection = await server.connect()
+        raw = connection.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await connection.send(post("/watched"))
+        emitted = -1
+        with anyio.fail_after(20):
+            while emitted != watch.emitted:
+                emitted = watch.emitted
+                await anyio.sleep(0.3)
+        await connection.aclose()
+        with anyio.fail_after(2):
+            await watch.ended.wait()
+
+    # The run's own megabyte, the kernel's two buffers, and the server's.
+    assert 50 < emitted < 1000
+
+
+async def test_many_clients_that_leave_at_once_leave_nothing_behind(serve, post):
+    watch = Watch()
+    async with serve({"watched": "WatchedOp()"}, watch.op(chunk="x")) as server:
+        health = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+        await server.exchange(health)
+        tasks_before = len(asyncio.all_tasks())
+        for _ in range(10):
+            connections = [await server.connect() for _ in range(20)]
+            for number, connection in enumerate(connections):
+                await connection.send(post("/watched")[: 60 + number * 10])
+                await connection.aclose()
+        assert b"healthy" in await server.exchange(health)
+        await server.no_runs()
+        with anyio.fail_after(5):
+            while len(asyncio.all_tasks()) > tasks_before:
+                await anyio.sleep(0.02)
+
+        assert server.app.runs == {}
+
+
+async def test_a_call_that_the_server_cancels_leaves_no_task_and_no_run(make_app):
+    watch = Watch()
+    app = make_app({"watched": "WatchedOp()"}, watch.op())
+    body = [{"type": "http.request", "body": b"{}", "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if body:
+            return body.pop()
+        return await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.1"}, "http_version": "1.1",
+        "method": "POST", "scheme": "http", "path": "/watched", "raw_path": b"/watched",
+        "query_string": b"", "root_path": "", "client": None, "server": None, "extensions": {},
+        "headers": [(b"host", b"t"), (b"content-type", b"application/json")],
+    }  # fmt: skip
+    async with app:
+        quart = create_app(app)
+        before = asyncio.all_tasks()
+        call = asyncio.create_task(quart(scope, receive, send))
+        with anyio.fail_after(5):
+            await watch.started.wait()
+            call.cancel()
+            await asyncio.wait([call])
+            left = {task.get_name() for task in asyncio.all_tasks() - before}
+            await watch.ended.wait()
+
+        assert {name for name in left if not name.startswith("flowcore run")} == set()
+        await anyio.lowlevel.checkpoint()
+    assert app.runs == {}
+    assert watch.endings == 1

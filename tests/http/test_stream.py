@@ -1,0 +1,259 @@
+"""A streamed flow as a client on the wire sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from flowcore import BaseAsyncOp, BaseOp, BackendError, ChunkEnum, FlowStreamChunk
+
+
+class CountOp(BaseAsyncOp):
+    """Streams 0, 1, 2 …"""
+
+    to: int = 3
+
+    async def async_execute(self):
+        for number in range(self.to):
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk=str(number)))
+
+
+class SyncCountOp(BaseOp):
+    """Streams 0, 1, 2 from a worker thread."""
+
+    def execute(self):
+        for number in range(3):
+            self.context.add_stream_chunk_sync(FlowStreamChunk(chunk=str(number)))
+
+
+class RaiseOp(BaseAsyncOp):
+    """Fails."""
+
+    async def async_execute(self):
+        raise ValueError("no luck")
+
+
+class ReportErrorOp(BaseAsyncOp):
+    """Reports a failure by an error chunk."""
+
+    async def async_execute(self):
+        chunk = FlowStreamChunk(chunk_type=ChunkEnum.ERROR, chunk="no luck")
+        await self.context.add_stream_chunk(chunk)
+
+
+class UpstreamErrorOp(BaseAsyncOp):
+    """Fails as a model does."""
+
+    async def async_execute(self):
+        raise BackendError("the model is away", code="upstream_timeout")
+
+
+OPS = (CountOp, SyncCountOp, RaiseOp, ReportErrorOp, UpstreamErrorOp)
+
+
+def blocks(body: bytes) -> list[bytes]:
+    """Return what stands between the blank lines of an event stream."""
+    assert body.endswith(b"\n\n")
+    return body[:-2].split(b"\n\n")
+
+
+def chunks(body: bytes) -> list[dict[str, Any]]:
+    data = [block[5:] for block in blocks(body) if block.startswith(b"data:")]
+    return [json.loads(item) for item in data if item != b"[DONE]"]
+
+
+async def test_a_stream_has_its_headers_its_events_and_its_end(serve):
+    async with serve({"demo": "CountOp()"}, *OPS) as server, httpx.AsyncClient() as client:
+        response = await client.post(f"{server.url}/demo", json={})
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert response.headers["X-Accel-Buffering"] == "no"
+    run_id = response.headers["X-Run-Id"]
+    assert chunks(response.content) == [
+        {"flow_id": run_id, "chunk_type": "answer", "chunk": n, "done": False, "metadata": {}}
+        for n in "012"
+    ]
+    assert blocks(response.content)[0] == b":"
+    assert response.content.count(b"data:[DONE]\n\n") == 1
+    assert response.content.endswith(b"data:[DONE]\n\n")
+
+
+async def test_the_first_chunk_arrives_before_the_run_ends(serve):
+    release = anyio.Event()
+
+    class HoldOp(BaseAsyncOp):
+        async def async_execute(self):
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="first"))
+            await release.wait()
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="second"))
+
+    async with serve({"hold": "HoldOp()"}, HoldOp) as server, httpx.AsyncClient() as client:
+        with anyio.fail_after(5):
+            async with client.stream("POST", f"{server.url}/hold", json={}) as response:
+                body = b""
+                async for data in response.aiter_bytes():
+                    body += data
+                    if b"first" in data:
+                        assert b"second" not in body
+                        release.set()
+
+    assert [chunk["chunk"] for chunk in chunks(body)] == ["first", "second"]
+
+
+async def test_the_headers_and_a_comment_arrive_before_the_first_chunk(serve):
+    release = anyio.Event()
+
+    class WaitOp(BaseAsyncOp):
+        async def async_execute(self):
+            await release.wait()
+
+    async with serve({"wait": "WaitOp()"}, WaitOp) as server, httpx.AsyncClient() as client:
+        with anyio.fail_after(5):
+            async with client.stream("POST", f"{server.url}/wait", json={}) as response:
+                parts = response.aiter_bytes()
+                assert await anext(parts) == b":\n\n"
+                release.set()
+                assert [part async for part in parts] == [b"data:[DONE]\n\n"]
+
+
+@pytest.mark.parametrize(
+    ("flow", "before"),
+    [
+        ("RaiseOp()", []),
+        ("CountOp(to=2) >> RaiseOp()", ["0", "1"]),
+        ("CountOp(to=1) >> RaiseOp() >> CountOp()", ["0"]),
+        ("CountOp(to=1) >> ReportErrorOp() >> CountOp()", ["0"]),
+        ("CountOp(to=1) >> UpstreamErrorOp()", ["0"]),
+    ],
+)
+async def test_a_failed_run_has_one_error_chunk_right_before_its_end(serve, flow, before):
+    async with serve({"demo": flow}, *OPS) as server, httpx.AsyncClient() as client:
+        response = await client.post(f"{server.url}/demo", json={})
+        again = await client.post(f"{server.url}/demo", json={})
+
+    got = chunks(response.content)
+    assert [chunk["chunk"] for chunk in got[:-1]] == before
+    assert got[-1]["chunk_type"] == "error"
+    assert "no luck" in got[-1]["chunk"] or "the model is away" in got[-1]["chunk"]
+    assert blocks(response.content)[-1] == b"data:[DONE]"
+    assert response.content.count(b"[DONE]") == 1
+    assert len(chunks(again.content)) == len(got)
+
+
+async def test_no_traceback_reaches_the_client(serve):
+    async with serve({"demo": "RaiseOp()"}, *OPS) as server, httpx.AsyncClient() as client:
+        response = await client.post(f"{server.url}/demo", json={})
+
+    assert b"Traceback" not in response.content
+    assert b".py" not in response.content
+
+
+async def test_a_sync_op_streams_from_its_thread(serve):
+    async with serve({"demo": "SyncCountOp()"}, *OPS) as server, httpx.AsyncClient() as client:
+        response = await client.post(f"{server.url}/demo", json={})
+
+    assert [chunk["chunk"] for chunk in chunks(response.content)] == ["0", "1", "2"]
+
+
+async def test_comments_fill_a_silence_and_stand_between_events_only(serve):
+    release = anyio.Event()
+
+    class QuietOp(BaseAsyncOp):
+        async def async_execute(self):
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="a"))
+            await release.wait()
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="b"))
+
+    async with (
+        serve({"quiet": "QuietOp()"}, QuietOp, heartbeat=0.02) as server,
+        httpx.AsyncClient() as client,
+    ):
+        with anyio.fail_after(5):
+            async with client.stream("POST", f"{server.url}/quiet", json={}) as response:
+                body = b""
+                async for data in response.aiter_bytes():
+                    body += data
+                    if body.count(b":\n\n") >= 5:
+                        release.set()
+
+    assert [chunk["chunk"] for chunk in chunks(body)] == ["a", "b"]
+    assert all(block == b":" or block.startswith(b"data:") for block in blocks(body))
+    assert blocks(body)[-1] == b"data:[DONE]"
+
+
+async def test_no_chunk_is_lost_where_heartbeats_and_chunks_meet(serve):
+    class PacedOp(BaseAsyncOp):
+        async def async_execute(self):
+            for number in range(300):
+                await anyio.sleep(0.001)
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk=f"{number} "))
+
+    async with (
+        serve({"paced": "PacedOp()"}, PacedOp, heartbeat=0.0011) as server,
+        httpx.AsyncClient() as client,
+    ):
+        response = await client.post(f"{server.url}/paced", json={})
+
+    text = "".join(chunk["chunk"] for chunk in chunks(response.content))
+    assert text.split() == [str(number) for number in range(300)]
+    assert b":\n\n:\n\n" in response.content or response.content.count(b":\n\n") > 1
+
+
+async def test_a_run_that_the_server_cancels_has_no_end_mark(serve):
+    class SleepOp(BaseAsyncOp):
+        async def async_execute(self):
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="a"))
+            await anyio.sleep_forever()
+
+    async with serve({"sleep": "SleepOp()"}, SleepOp) as server, httpx.AsyncClient() as client:
+        with anyio.fail_after(5):
+            async with client.stream("POST", f"{server.url}/sleep", json={}) as response:
+                body = b""
+                async for data in response.aiter_bytes():
+                    body += data
+                    if chunks(body):
+                        server.app.runs[response.headers["X-Run-Id"]].cancel("test")
+
+    assert [chunk["chunk"] for chunk in chunks(body)] == ["a"]
+    assert b"[DONE]" not in body
+
+
+async def test_an_http_1_0_client_gets_a_body_that_the_end_of_the_connection_delimits(serve, post):
+    async with serve({"demo": "CountOp()"}, *OPS) as server:
+        with anyio.fail_after(5):
+            answer = await server.exchange(post("/demo", version=b"1.0"))
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert len(chunks(body)) == 3
+    assert body.endswith(b"data:[DONE]\n\n")
+
+
+async def test_streams_of_several_clients_do_not_mix(serve):
+    class EchoOp(BaseAsyncOp):
+        async def async_execute(self):
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk=self.context.name))
+
+    results: dict[str, bytes] = {}
+    async with serve({"echo": "EchoOp()"}, EchoOp) as server, httpx.AsyncClient() as client:
+
+        async def call(name: str) -> None:
+            response = await client.post(f"{server.url}/echo", json={"name": name})
+            results[name] = response.content
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(call, f"client{number}")
+
+    assert len(results) == 20
+    for name, body in results.items():
+        assert [chunk["chunk"] for chunk in chunks(body)] == [name] * 20
+        assert len({chunk["flow_id"] for chunk in chunks(body)}) == 1
