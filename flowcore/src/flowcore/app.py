@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -14,6 +14,7 @@ from contextlib import (
     contextmanager,
 )
 from functools import partial
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from flowcore.resources import SharedBackends
 from flowcore.run import Run
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 from flowcore.service import BaseService
+from flowcore.user_op import UserOp
 from flowcore.validation import validate_section
 
 CANCEL_TIMEOUT = 5.0
@@ -52,7 +54,7 @@ class FlowApp:
         DuplicateNameError: If two plugins claim one name.
 
     Example:
-        ``async with FlowApp("my.yaml") as app: print((await app.execute("flow", query="…")).answer)``
+        ``async with FlowApp("my.yaml") as app: answer = await app.execute("flow", query="…")``
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class FlowApp:
             run.cancel("shutdown")
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def drain(self, timeout: float) -> bool:
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until no run is left, at most ``timeout`` seconds; return whether that is so."""
         with anyio.move_on_after(timeout):
             while self.runs:
@@ -176,7 +178,7 @@ class FlowApp:
         return response
 
     @asynccontextmanager
-    async def stream(self, flow: str, /, **inputs: Any) -> AsyncIterator[ChunkStream]:
+    async def stream(self, flow: str, /, **inputs: Any) -> AsyncGenerator[ChunkStream]:
         """Run a flow and iterate over its chunks; leaving the block cancels what still runs.
 
         The last chunk of a run that failed is its ``error`` chunk; after it, the iteration raises
@@ -211,7 +213,7 @@ class FlowApp:
             cls = self.catalog.services.lookup(name, self.plugins.hint(name))
         except UnknownNameError as error:
             raise ConfigError(str(error), self.config.origins.find(("backend",))) from None
-        section = self.config.sections.get(name) or {}
+        section: Mapping[str, Any] = self.config.sections.get(name) or {}
         return cls(validate_section(cls.Settings, section, self.config.origins, (name,)))
 
     # --- checks at the start ---
@@ -246,10 +248,11 @@ class FlowApp:
         for name, flow in flows.items():
             origin = self.config.origins.find(("flow", name, "flow_content"))
             for _, op in flow.walk():
-                self._check_backends(op, flow, origin)
+                if isinstance(op, UserOp):
+                    self._check_backends(op, flow, origin)
         return flows
 
-    def _check_backends(self, op: Op, flow: Flow, origin: str) -> None:
+    def _check_backends(self, op: UserOp, flow: Flow, origin: str) -> None:
         for kind, name in op.named_backends().items():
             known = self.backends.names(kind)
             # Most ops use none: "default" is looked for when an op asks for it.
@@ -325,7 +328,7 @@ class SyncFlowApp:
         return self._open_portal().call(partial(self.app.execute, flow, **inputs))
 
     @contextmanager
-    def stream(self, flow: str, /, **inputs: Any) -> Iterator[Iterator[FlowStreamChunk]]:
+    def stream(self, flow: str, /, **inputs: Any) -> Generator[Iterator[FlowStreamChunk]]:
         """Run a flow and iterate over its chunks; see :meth:`FlowApp.stream`."""
         portal = self._open_portal()
         manager: AbstractAsyncContextManager[ChunkStream] = self.app.stream(flow, **inputs)
@@ -349,7 +352,7 @@ def _iterate(portal: BlockingPortal, chunks: ChunkStream) -> Iterator[FlowStream
 
 def _import(module: str, origin: str) -> ModuleType:
     # Console scripts do not look for modules in the current folder, `python -m` does.
-    here = os.getcwd()
+    here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     try:

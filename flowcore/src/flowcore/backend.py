@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
@@ -66,7 +65,7 @@ class ModelSettings(BackendSettings):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-class Backend(ABC):
+class Backend:
     """Base of the objects that an app makes once for each configured name and shares."""
 
     Settings: ClassVar[type[BackendSettings]] = BackendSettings
@@ -75,7 +74,9 @@ class Backend(ABC):
         """Release connections and memory; called once, after the last run has ended."""
 
 
-def from_worker(function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+def from_worker(
+    function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
+) -> R:
     """Run ``function`` in the event loop and wait for it, from the worker thread of a sync op.
 
     Raises:

@@ -3,76 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
 import anyio.to_thread
 
 from flowcore.backend import from_worker
-from flowcore.errors import OpDefinitionError, did_you_mean
-from flowcore.op import Op
+from flowcore.errors import OpDefinitionError
+from flowcore.user_op import UserOp
 
 T = TypeVar("T")
 
-_COMMON = frozenset(inspect.signature(Op.__init__).parameters) - {"self", "name"}
-_DESCRIPTORS = (property, classmethod, staticmethod)
 
-
-class _DefinedOp(Op, ABC):
-    """What the two bases have in common: the checks of a class and its own parameters."""
-
-    def __init__(self, name: str = "", **params: Any) -> None:
-        own = own_parameters(type(self))
-        super().__init__(name, **{key: value for key, value in params.items() if key in _COMMON})
-        for key in params.keys() - _COMMON:
-            if key not in own:
-                hint = did_you_mean(key, [*own, *_COMMON]) or (
-                    "; an op declares its own parameters on the class "
-                    f"(`{key}: {type(params[key]).__name__} = …`) or in its `__init__`"
-                )
-                raise OpDefinitionError(f"{type(self).__name__} has no parameter {key!r}{hint}")
-            setattr(self, key, params[key])
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        name = cls.__name__
-        if not name.endswith("Op"):
-            raise OpDefinitionError(
-                f"the name of an op class must end in 'Op': rename {name!r} to '{name}Op'"
-            )
-
-
-def own_parameters(cls: type[Op]) -> list[str]:
-    """Return the names of the parameters that an op class declares as class attributes."""
-    names: dict[str, None] = {}
-    for klass in cls.__mro__[: cls.__mro__.index(Op)]:
-        if klass.__module__ == __name__:
-            continue
-        for name in (*inspect.get_annotations(klass), *vars(klass)):
-            value = inspect.getattr_static(klass, name, None)
-            if not (name.startswith("_") or callable(value) or isinstance(value, _DESCRIPTORS)):
-                names[name] = None
-    names.pop("file_path", None)
-    return list(names)
-
-
-class BaseAsyncOp(_DefinedOp):
+class BaseAsyncOp(UserOp):
     """An op that runs in the event loop. A subclass implements ``async_execute``.
 
-    An op's own parameters are class attributes, or arguments of an ``__init__`` that passes its
-    other keyword arguments on::
-
-        class SearchOp(BaseAsyncOp):
-            top_k: int = 5
-
-    Args:
-        name: Name for messages and sub-ops; by default the class name in snake case.
-        **params: The op's own parameters, and those that all ops have: see :class:`Op`.
-
-    Raises:
-        OpDefinitionError: If a parameter is unknown or out of range.
+    Parameters are those of :class:`UserOp`, and the op's own.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -115,10 +63,10 @@ class BaseAsyncOp(_DefinedOp):
         return await self.async_default_execute(error)
 
 
-class BaseOp(_DefinedOp):
+class BaseOp(UserOp):
     """An op that may block: it runs in a worker thread. A subclass implements ``execute``.
 
-    Parameters are declared and given as for :class:`BaseAsyncOp`. Where the run is cancelled, the
+    Parameters are those of :class:`UserOp`, and the op's own. Where the run is cancelled, the
     thread is left to finish by itself and its outcome is ignored.
     """
 
@@ -148,7 +96,9 @@ class BaseOp(_DefinedOp):
         """Blocking twin of ``async_call``, for a sub-op of a sync op."""
         return from_worker(self.async_call, **values)
 
-    def run_async(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+    def run_async(
+        self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
+    ) -> T:
         """Run a coroutine function in the event loop and wait for its result."""
         return from_worker(function, *args, **kwargs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, ValidationError
@@ -74,6 +74,11 @@ class FlowConfig(BaseSettings):
         """The environment, completed by `.env`, as it was when the configuration was loaded."""
         return self._environment
 
+    def loaded_from(self, origins: Origins, environment: Mapping[str, str]) -> Self:
+        """Remember where the values were said, and the environment of that moment."""
+        self._origins, self._environment = origins, dict(environment)
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -131,8 +136,7 @@ def load_config(*sources: str | os.PathLike[str] | Mapping[str, Any]) -> FlowCon
         config = LayeredConfig()
     except ValidationError as error:
         raise config_error(error, FlowConfig, origins) from None
-    config._origins, config._environment = origins, environment  # noqa: SLF001
-    return config
+    return config.loaded_from(origins, environment)
 
 
 class _LayerSource(PydanticBaseSettingsSource):

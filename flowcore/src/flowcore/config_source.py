@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -47,7 +47,7 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
                 )
             origins = Origins()
             _prepare(root, loader, path, environment, origins)
-            data = loader.construct_document(root)
+            data: dict[str, Any] = loader.construct_document(root)  # pyright: ignore[reportUnknownMemberType]
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -166,7 +166,7 @@ def _prepare(
             node.value = _fill(node.value, environment, line)
             # A plain ${PORT} is the number that the variable holds, a quoted one is text.
             if node.style is None:
-                node.tag = loader.resolve(yaml.ScalarNode, node.value, (True, False))
+                node.tag = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # pyright: ignore[reportUnknownMemberType]
 
 
 def _fill(text: str, environment: Mapping[str, str], origin: str) -> str:
@@ -187,10 +187,12 @@ def _fill(text: str, environment: Mapping[str, str], origin: str) -> str:
 
 
 def _set(layer: Layer, keys: list[str], value: str, origin: str) -> None:
-    section: Any = layer.data
+    section = layer.data
     for depth, key in enumerate(keys[:-1], 1):
-        section = section.setdefault(key, {})
-        if not isinstance(section, dict):
+        inner: Any = section.setdefault(key, {})
+        if isinstance(inner, dict):
+            section = cast("dict[str, Any]", inner)
+        else:
             raise ConfigError(
                 f"{'.'.join(keys[:depth])} is given a value and keys of its own", origin
             )

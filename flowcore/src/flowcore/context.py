@@ -20,7 +20,7 @@ class FlowContext:
     called ``response`` is found at ``context["response"]``.
     """
 
-    __slots__ = ("emitted", "_op", "_run")
+    __slots__ = ("_op", "_run", "emitted")
 
     def __init__(self, run: Run, op: str) -> None:
         object.__setattr__(self, "_run", run)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, overload
+from typing import overload
 
 from flowcore.backend import Backend, ModelSettings, from_worker
 
 
-class BaseEmbeddingModel(Backend):
+class BaseEmbeddingModel(Backend, ABC):
     """Turns texts into vectors. A backend implements :meth:`embed`.
 
     Args:
         settings: The validated config entry.
     """
 
-    Settings: ClassVar[type[ModelSettings]] = ModelSettings
+    Settings = ModelSettings
 
     def __init__(self, settings: ModelSettings) -> None:
         self.settings = settings
@@ -56,4 +56,6 @@ class BaseEmbeddingModel(Backend):
     def get_embeddings(self, input_text: list[str]) -> list[list[float]]: ...
     def get_embeddings(self, input_text: str | list[str]) -> list[float] | list[list[float]]:
         """Blocking twin of :meth:`async_get_embeddings`, for the ``execute`` of a sync op."""
+        if isinstance(input_text, str):
+            return from_worker(self.async_get_embeddings, input_text)
         return from_worker(self.async_get_embeddings, input_text)

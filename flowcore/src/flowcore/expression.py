@@ -218,7 +218,7 @@ class _Compiler:
         try:
             return check_op(cls(*args, **kwargs), name)
         # Whatever a user's __init__ raises is about these arguments.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self.fail(node, f"{name} refuses its parameters: {error}", error)
 
     def fail(self, node: ast.AST, message: str, cause: Exception | None = None) -> NoReturn:

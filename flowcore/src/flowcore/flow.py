@@ -14,6 +14,7 @@ from flowcore.input_schema import InputField, InputSchema
 from flowcore.op import Op
 from flowcore.registry import Registry
 from flowcore.run import Run
+from flowcore.user_op import UserOp
 
 FLOW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -73,7 +74,8 @@ class Flow:
         try:
             self._inputs = InputSchema(name, input_schema or {})
             for _, part in self.walk():
-                part.load_prompts(language)
+                if isinstance(part, UserOp):
+                    part.load_prompts(language)
         except FlowcoreError as error:
             raise ConfigError(f"flow {name!r}: {error}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +15,7 @@ from pydantic import (
     with_config,
 )
 from pydantic_core import PydanticCustomError
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from flowcore.errors import InputError
 
@@ -115,8 +115,8 @@ def _object_type(fields: Mapping[str, InputField]) -> Any:
         kind = _value_type(field)
         members[name] = kind if field.is_required else NotRequired[kind]
     # TypedDict takes any name; a model would stumble over names such as "copy" or "_x".
-    record = TypedDict("Inputs", members)  # type: ignore[misc]  # pyright: ignore
-    return with_config(ConfigDict(extra="allow", strict=True))(cast("Any", record))
+    make_type: Any = TypedDict
+    return with_config(ConfigDict(extra="allow", strict=True))(make_type("Inputs", members))
 
 
 def _value_type(field: InputField) -> Any:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import anyio
 
 from flowcore.backend import Backend, ModelSettings, from_worker
 from flowcore.errors import RunFailedError
 from flowcore.schema import ChunkEnum, FlowStreamChunk, Message, Role, Tool, ToolCall
 
+logger = logging.getLogger("flowcore")
 
-class BaseLLM(Backend):
+CLOSE_TIMEOUT = 5.0
+"""How long an unfinished stream may take to close, in seconds."""
+
+ChatStream = AsyncGenerator[FlowStreamChunk, None]
+
+open_streams: ContextVar[list[ChatStream] | None] = ContextVar("open_streams", default=None)
+"""The streams that the running op has opened; it closes them when it ends.
+
+An op that is cancelled between two chunks, or that breaks out of its loop, would otherwise leave
+its stream, and the request to the model, to the garbage collector.
+"""
+
+
+class BaseLLM(Backend, ABC):
     """A chat model. A backend implements :meth:`astream_chat`; the rest follows from it.
 
     One object serves all runs of an app at once, so it keeps nothing of a single call.
@@ -21,10 +40,15 @@ class BaseLLM(Backend):
         settings: The validated config entry.
     """
 
-    Settings: ClassVar[type[ModelSettings]] = ModelSettings
+    Settings = ModelSettings
 
     def __init__(self, settings: ModelSettings) -> None:
         self.settings = settings
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "astream_chat" in vars(cls):
+            cls.astream_chat = _tracked(cls.astream_chat)
 
     @property
     def model_name(self) -> str:
@@ -91,3 +115,30 @@ class BaseLLM(Backend):
     ) -> Message:
         """Blocking twin of :meth:`achat`, for the ``execute`` of a sync op."""
         return from_worker(self.achat, messages, tools, **params)
+
+
+def _tracked(astream_chat: Callable[..., ChatStream]) -> Callable[..., ChatStream]:
+    @wraps(astream_chat)
+    def tracked(*args: Any, **kwargs: Any) -> ChatStream:
+        stream = astream_chat(*args, **kwargs)
+        opened = open_streams.get()
+        if opened is not None:
+            opened[:] = [other for other in opened if not _is_finished(other)]
+            opened.append(stream)
+        return stream
+
+    return tracked
+
+
+def _is_finished(stream: ChatStream) -> bool:
+    return getattr(stream, "ag_frame", stream) is None
+
+
+async def close_streams(streams: list[ChatStream]) -> None:
+    """Close streams that were not read to their end; errors are logged."""
+    with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+        for stream in streams:
+            try:
+                await stream.aclose()
+            except Exception:
+                logger.exception("a stream of an LLM failed to close")

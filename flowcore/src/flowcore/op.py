@@ -8,72 +8,36 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, Self, cast
 
 import anyio
 
 from flowcore.context import FlowContext
-from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError, did_you_mean
-from flowcore.llm import BaseLLM
-from flowcore.prompt import Prompts, prompt_file
 from flowcore.run import Run
-from flowcore.vector_store import BaseVectorStore
 
 logger = logging.getLogger("flowcore")
 
 
 class Op:
-    """Base of everything that can stand in a flow; derive from BaseAsyncOp or BaseOp instead.
+    """A node of a flow: a step, or steps joined by operators.
+
+    Users derive from :class:`BaseAsyncOp` or :class:`BaseOp`.
 
     Args:
         name: Name for messages and sub-ops; by default the class name in snake case.
-        max_retries: How often the op is tried in all, at least once. It is tried again only while
-            it has emitted no chunk.
-        raise_exception: Whether a failure that no fallback handles ends the run (the default), or
-            is logged and passed over.
-        language: Language of the prompts; by default that of the app.
-        prompt_path: Prompt file, relative to the file of the op; by default ``x_prompt.yaml``
-            beside ``x_op.py``.
-        llm: Name of the ``llm`` entry, or an LLM.
-        embedding_model: Name of the ``embedding_model`` entry, or an embedding model.
-        vector_store: Name of the ``vector_store`` entry, or a vector store.
 
-    Raises:
-        OpDefinitionError: If a parameter is out of range.
+    Attributes:
+        name: That name.
+        ops: The sub-ops that ``<<`` gave to this op, by name.
     """
 
-    file_path: str = ""
-
-    def __init__(
-        self,
-        name: str = "",
-        *,
-        max_retries: int = 1,
-        raise_exception: bool = True,
-        language: str = "",
-        prompt_path: str = "",
-        llm: str | BaseLLM = "default",
-        embedding_model: str | BaseEmbeddingModel = "default",
-        vector_store: str | BaseVectorStore = "default",
-    ) -> None:
-        if max_retries < 1:
-            raise OpDefinitionError(f"{type(self).__name__}: max_retries counts tries, at least 1")
+    def __init__(self, name: str = "") -> None:
         self.name = name or _snake_case(type(self).__name__)
-        self.max_retries = max_retries
-        self.raise_exception = raise_exception
-        self.language = language
-        self.prompt_path = prompt_path
         self.ops = SubOps()
-        self._llm = llm
-        self._embedding_model = embedding_model
-        self._vector_store = vector_store
         self._run: Run | None = None
         self._context: FlowContext | None = None
-        self._prompts: Prompts | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -84,90 +48,18 @@ class Op:
     def run(self) -> Run:
         """The run that this copy of the op belongs to."""
         if self._run is None:
-            self._not_running("run")
+            self.not_running("run")
         return self._run
 
     @property
     def context(self) -> FlowContext:
         """The values of this run and the way to its caller."""
         if self._context is None:
-            self._not_running("context")
+            self.not_running("context")
         return self._context
 
-    @property
-    def llm(self) -> BaseLLM:
-        """The language model that the op's ``llm`` names."""
-        return self.run.resources.llm(self._llm) if isinstance(self._llm, str) else self._llm
-
-    @property
-    def embedding_model(self) -> BaseEmbeddingModel:
-        """The embedding model that the op's ``embedding_model`` names."""
-        model = self._embedding_model
-        return self.run.resources.embedding_model(model) if isinstance(model, str) else model
-
-    @property
-    def vector_store(self) -> BaseVectorStore:
-        """The vector store that the op's ``vector_store`` names."""
-        store = self._vector_store
-        return self.run.resources.vector_store(store) if isinstance(store, str) else store
-
-    @property
-    def short_name(self) -> str:
-        """The op's name without the ending ``_op``."""
-        return self.name.removesuffix("_op")
-
-    def named_backends(self) -> dict[str, str]:
-        """Return the config entries that this op names, by kind: ``{"llm": "default", …}``."""
-        used = {
-            "llm": self._llm,
-            "embedding_model": self._embedding_model,
-            "vector_store": self._vector_store,
-        }
-        return {kind: name for kind, name in used.items() if isinstance(name, str)}
-
-    def get_prompt(self, prompt_name: str) -> str:
-        """Return a prompt of the op's prompt file, in the op's language where it has that.
-
-        Raises:
-            PromptError: If there is none.
-        """
-        return self._own_prompts().get(prompt_name)
-
-    def prompt_format(self, prompt_name: str, /, **values: Any) -> str:
-        """Return a prompt with ``{key}`` replaced by ``values``; all other braces stay.
-
-        Raises:
-            PromptError: If there is no such prompt.
-        """
-        return self._own_prompts().format(prompt_name, values)
-
-    def load_prompts(self, language: str) -> None:
-        """Read the op's prompt file, once, when its flow is compiled.
-
-        Args:
-            language: Language of the app, for ops that name none.
-
-        Raises:
-            PromptError: If the file that ``prompt_path`` names is missing, or any is malformed.
-        """
-        self._prompts = Prompts(self._prompt_file(), self.language or language)
-
-    def _own_prompts(self) -> Prompts:
-        if self._prompts is None:
-            self._not_running("get_prompt")
-        return self._prompts
-
-    def _prompt_file(self) -> Path | None:
-        module = sys.modules.get(type(self).__module__)
-        source = self.file_path or getattr(module, "__file__", None)
-        # Code typed into an interpreter has no file: paths are then relative to the folder.
-        folder = Path(source).resolve().parent if source else Path.cwd()
-        if self.prompt_path:
-            return folder / self.prompt_path
-        path = prompt_file(folder / Path(source).name) if source else None
-        return path if path and path.is_file() else None
-
-    def _not_running(self, what: str) -> NoReturn:
+    def not_running(self, what: str) -> NoReturn:
+        """Say that ``what`` was asked of an op that is not part of a run."""
         name = type(self).__name__
         raise RuntimeError(f"{name}.{what} exists only while the op is part of a flow that runs")
 
@@ -182,11 +74,12 @@ class Op:
         return ParallelOp([*_parts(self, ParallelOp), *_parts(right, ParallelOp)])
 
     def __lshift__(self, others: Op | Sequence[Op] | Mapping[str, Op]) -> Self:
+        named: list[tuple[str, Op]]
         if isinstance(others, Mapping):
             named = [(name, check_op(op, "`<<`")) for name, op in others.items()]
         else:
-            ops = others if isinstance(others, list | tuple) else [others]
-            named = [(check_op(op, "`<<`").name, op) for op in ops]
+            listed = others if isinstance(others, Sequence) else [others]
+            named = [(op.name, op) for op in (check_op(item, "`<<`") for item in listed)]
         for name, op in named:
             if name in self.ops:
                 raise OpDefinitionError(
@@ -201,7 +94,9 @@ class Op:
             if isinstance(value, Op):
                 yield key, value
             elif type(value) in _CONTAINERS:
-                items = value.items() if isinstance(value, dict) else enumerate(value, 1)
+                items: Iterable[tuple[object, object]] = (
+                    value.items() if issubclass(type(value), dict) else enumerate(value, 1)
+                )
                 yield from ((str(name), op) for name, op in items if isinstance(op, Op))
 
     # --- execution ---
@@ -221,68 +116,19 @@ class Op:
         return clone
 
     async def async_call(self, **values: Any) -> Any:
-        """Run this op with its retries and its fallback, such as a sub-op: ``self.ops.search``.
+        """Run this op; it has to belong to a run.
 
         Args:
             **values: Set in the context first.
 
         Returns:
-            What the op's ``async_execute`` or ``execute`` returned.
+            What the op returns.
         """
-        run = self.run
-        self.context.update(values)
-        if run.observer is None:
-            return await self._try()
-        run.observer.op_started(run, self)
-        failure: BaseException | None = None
-        try:
-            return await self._try()
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            run.observer.op_finished(run, self, failure)
+        raise NotImplementedError
 
-    async def _try(self) -> Any:
-        tries = 1
-        while True:
-            emitted = self._emitted()
-            try:
-                return await self._attempt()
-            except Exception as error:
-                if tries < self.max_retries and self._emitted() == emitted:
-                    tries += 1
-                    logger.warning(
-                        "run %s: op %r failed: %r; next try", self.run.id, self.name, error
-                    )
-                    continue
-                return await self._fail(error)
-
-    async def _fail(self, error: Exception) -> Any:
-        if self._has_fallback():
-            return await self._fall_back(error)
-        if not self.raise_exception:
-            logger.warning(
-                "run %s: op %r failed and is passed over", self.run.id, self.name, exc_info=error
-            )
-            return None
-        self.run.blame(self.name)
-        note = f"in flow {self.run.flow!r}, op {self.name!r}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-        raise error
-
-    def _emitted(self) -> int:
-        return self.context.emitted + sum(op._emitted() for _, op in self.children())
-
-    async def _attempt(self) -> Any:
-        raise NotImplementedError  # pragma: no cover - BaseAsyncOp and BaseOp implement it
-
-    def _has_fallback(self) -> bool:
-        return False
-
-    async def _fall_back(self, error: Exception) -> Any:
-        raise error
+    def emitted(self) -> int:
+        """Return how many chunks this op, and the ops that it holds, have sent."""
+        return self.context.emitted + sum(op.emitted() for _, op in self.children())
 
 
 class SequentialOp(Op):
@@ -370,10 +216,10 @@ def _parts(op: Op, kind: type[SequentialOp | ParallelOp]) -> list[Op]:
 def _own(value: Any, run: Run) -> Any:
     if isinstance(value, Op):
         return value.bind(run)
-    kind = type(value)
+    kind = cast("Any", type(value))
     if kind not in _CONTAINERS:
         return value
-    if isinstance(value, dict):
+    if issubclass(kind, dict):
         return kind({key: _own(item, run) for key, item in value.items()})
     return kind(_own(item, run) for item in value)
 

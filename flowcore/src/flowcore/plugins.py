@@ -99,7 +99,7 @@ class PluginHost:
         self.catalog.merge(catalog, override=True)
 
     def hint(self, name: str) -> str:
-        """Return what is known about a name that nobody registered: who has it, what failed to load."""
+        """Return what is known about a name that nobody registered; it may be nothing."""
         hints = [f"{plugin} could not be loaded: {plugin.error}" for plugin in self.failures]
         if extra := _EXTRAS.get(name):
             hints.insert(0, f"the package flowcore-{extra} provides it: install flowcore[{extra}]")
@@ -114,7 +114,7 @@ class PluginHost:
         managers: list[AbstractAsyncContextManager[object]] = []
         for name, call in self._calls("flowcore_lifespan", "app"):
             manager = call(app)
-            if not isinstance(manager, AbstractAsyncContextManager):
+            if not hasattr(manager, "__aenter__"):
                 raise PluginError(
                     f"plugin {name!r}: flowcore_lifespan must return an async context manager, "
                     f"not {manager!r}"
@@ -140,7 +140,7 @@ class PluginHost:
         except DuplicateNameError:
             raise
         # A plugin may raise anything at import, also SystemExit; it must not take others down.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:
             logger.warning("%s could not be loaded", plugin, exc_info=error)
             cause = f"{type(error).__name__}: {error}"
             self.plugins.append(replace(plugin, error=cause))

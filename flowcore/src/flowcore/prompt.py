@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -65,7 +65,7 @@ class Prompts:
 
 
 def prompt_file(source: Path) -> Path:
-    """Return where the prompts of an op defined in ``source`` stand: ``x_op.py`` → ``x_prompt.yaml``."""
+    """Return the prompt file of an op defined in ``source``: ``x_op.py`` → ``x_prompt.yaml``."""
     stem = source.stem.removesuffix("op").removesuffix("_")
     return source.with_name(f"{stem}_prompt.yaml" if stem else "prompt.yaml")
 
@@ -77,16 +77,16 @@ def _load(path: Path) -> MappingProxyType[str, str]:
             raw = file.read(MAX_PROMPT_FILE_BYTES + 1)
         if len(raw) > MAX_PROMPT_FILE_BYTES:
             raise PromptError(f"prompt file {path} is larger than {MAX_PROMPT_FILE_BYTES} bytes")
-        texts = yaml.safe_load(raw.decode("utf-8"))
+        texts: Any = yaml.safe_load(raw.decode("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PromptError(f"cannot read the prompt file {path}: {error}") from error
-    texts = {} if texts is None else texts
-    if not isinstance(texts, dict):
+    if not isinstance(texts, dict | None):
         raise PromptError(f"prompt file {path} must be a mapping of names to texts")
-    for name, text in texts.items():  # pyright: ignore[reportUnknownVariableType]
+    texts = cast("dict[object, object]", texts or {})
+    for name, text in texts.items():
         if not (isinstance(name, str) and isinstance(text, str)):
             raise PromptError(f"prompt file {path}: {name!r} must be a text")
-    return MappingProxyType(texts)  # pyright: ignore[reportUnknownArgumentType]
+    return MappingProxyType(cast("dict[str, str]", texts))
 
 
 def _switch_lines(text: str, switches: dict[str, bool]) -> str:

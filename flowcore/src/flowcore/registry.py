@@ -42,8 +42,9 @@ class Registry(Mapping[str, type[T]]):
         taken = self._entries.get(name)
         if taken and not override and not _same_definition(taken.value, value):
             raise DuplicateNameError(
-                f"{self.kind} {name!r} is registered twice: by {taken.origin} ({_path(taken.value)}) "
-                f"and by {origin} ({_path(value)}); rename one, or register it with override=True"
+                f"{self.kind} {name!r} is registered twice: by {taken.origin} "
+                f"({_path(taken.value)}) and by {origin} ({_path(value)}); rename one, or register "
+                "it with override=True"
             )
         self._entries[name] = Entry(value, origin)
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
+
+from flowcore.errors import ConfigError
+from flowcore.schema import FlowResponse
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
@@ -19,6 +24,22 @@ class ServiceSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FlowClient(Protocol):
+    """What reaches the flows of a server that runs elsewhere."""
+
+    async def list_endpoints(self) -> dict[str, Any]:
+        """Return the server's OpenAPI document."""
+        ...
+
+    async def execute_flow(self, flow: str, /, **inputs: Any) -> FlowResponse:
+        """Run a flow that is not streamed."""
+        ...
+
+    def execute_stream_flow(self, flow: str, /, **inputs: Any) -> AsyncIterator[Mapping[str, Any]]:
+        """Run a flow that is streamed; each chunk has ``type``, ``content`` and ``metadata``."""
+        ...
 
 
 class BaseService(ABC):
@@ -42,3 +63,15 @@ class BaseService(ABC):
         Raises:
             ConfigError: If the service cannot start, such as a port in use.
         """
+
+    @classmethod
+    def connect(cls, url: str) -> AbstractAsyncContextManager[FlowClient]:
+        """Return a client for a service of this kind; by default there is none.
+
+        Args:
+            url: Address of the server; its scheme is the service's name.
+
+        Raises:
+            ConfigError: If services of this kind have no client.
+        """
+        raise ConfigError(f"{cls.__name__} has no client for {url!r}")

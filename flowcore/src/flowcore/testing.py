@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 from pydantic import BaseModel, ConfigDict
@@ -95,7 +95,7 @@ class ScriptedLLM(BaseLLM):
         open_streams: How many replies are being streamed now; 0 once all are ended or closed.
     """
 
-    Settings: ClassVar[type[ModelSettings]] = ScriptedSettings
+    Settings = ScriptedSettings
     settings: ScriptedSettings
 
     def __init__(self, settings: ModelSettings) -> None:

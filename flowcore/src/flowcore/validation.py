@@ -1,4 +1,4 @@
-"""What a configuration error says: the place of the value, what is wrong, what was probably meant."""
+"""What a configuration error says: where, what is wrong, and what was probably meant."""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any
+
+from pydantic import Field
 
 from flowcore.backend import Backend, BackendSettings, from_worker
 from flowcore.embedding import BaseEmbeddingModel
@@ -21,10 +23,10 @@ class VectorStoreSettings(BackendSettings):
     """
 
     embedding_model: str = "default"
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
 
 
-class BaseVectorStore(Backend):
+class BaseVectorStore(Backend, ABC):
     """Nodes with vectors, kept in workspaces and searched by similarity.
 
     A workspace comes into being with its first node. Nodes without a vector are embedded by the
@@ -35,7 +37,7 @@ class BaseVectorStore(Backend):
         embedding_model: The shared embedding model that the entry names.
     """
 
-    Settings: ClassVar[type[VectorStoreSettings]] = VectorStoreSettings
+    Settings = VectorStoreSettings
 
     def __init__(self, settings: VectorStoreSettings, embedding_model: BaseEmbeddingModel) -> None:
         self.settings = settings
@@ -107,7 +109,7 @@ class BaseVectorStore(Backend):
 
     @abstractmethod
     async def async_dump_workspace(self, workspace_id: str, path: str | PathLike[str]) -> int:
-        """Write a workspace to a JSON Lines file, replacing it whole; return the number of nodes."""
+        """Write a workspace to a JSON Lines file, replacing it, and return the number of nodes."""
 
     @abstractmethod
     async def async_load_workspace(self, workspace_id: str, path: str | PathLike[str]) -> int:

@@ -1,0 +1,113 @@
+"""Running one flow for the terminal: in this process, or on a server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import anyio
+import yaml
+
+from flowcore.app import FlowApp
+from flowcore.errors import ConfigError, UnknownNameError
+from flowcore.schema import ChunkEnum, FlowStreamChunk
+
+
+class Printer(Protocol):
+    """Where the chunks of a run go."""
+
+    def chunk(self, chunk: FlowStreamChunk) -> None:
+        """Print one chunk."""
+        ...
+
+
+def call_here(app: FlowApp, flow: str, inputs: Mapping[str, str], printer: Printer) -> bool:
+    """Run a flow in this process; return whether it came to a good end.
+
+    Raises:
+        UnknownNameError: If there is no such flow.
+        InputError: If the inputs do not fit.
+    """
+
+    async def run() -> bool:
+        if flow not in app.flows:
+            raise UnknownNameError("flow", flow, app.flows)
+        values = parse_inputs(inputs, app.flows[flow].input_schema)
+        async with app, app.stream(flow, **values) as chunks:
+            while batch := await chunks.run.receive():
+                for chunk in batch:
+                    printer.chunk(chunk)
+            await chunks.run.wait()
+            return chunks.run.error is None
+
+    return anyio.run(run)
+
+
+def call_server(
+    app: FlowApp, url: str, flow: str, inputs: Mapping[str, str], printer: Printer
+) -> bool:
+    """Run a flow on the server at ``url``; return whether it came to a good end.
+
+    Raises:
+        ConfigError: If no installed service understands the URL.
+        UnknownNameError: If the server has no such flow.
+        FlowcoreError: If the server cannot be reached or refuses.
+    """
+    scheme = urlsplit(url).scheme.removesuffix("s")
+    service = app.catalog.services.get(scheme)
+    if service is None:
+        hint = app.plugins.hint(scheme) or "write it as http://host:port"
+        raise ConfigError(f"no installed service understands the URL {url!r}; {hint}")
+
+    async def run() -> bool:
+        async with service.connect(url) as client:
+            paths = (await client.list_endpoints())["paths"]
+            operations = {path[1:]: item["post"] for path, item in paths.items() if "post" in item}
+            if flow not in operations:
+                raise UnknownNameError("flow", flow, operations)
+            values = parse_inputs(inputs, _body_schema(operations[flow]))
+            if "text/event-stream" not in operations[flow]["responses"]["200"]["content"]:
+                response = await client.execute_flow(flow, **values)
+                printer.chunk(FlowStreamChunk(chunk=response.answer, metadata=response.metadata))
+                return True
+            return await _print_stream(client.execute_stream_flow(flow, **values), printer)
+
+    return anyio.run(run)
+
+
+async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
+    good = True
+    async for chunk in chunks:
+        kind = ChunkEnum(chunk["type"])
+        good = good and kind is not ChunkEnum.ERROR
+        printer.chunk(
+            FlowStreamChunk(
+                chunk_type=kind, chunk=chunk["content"], metadata=chunk.get("metadata", {})
+            )
+        )
+    return good
+
+
+def _body_schema(operation: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (
+        operation.get("requestBody", {})
+        .get("content", {})
+        .get("application/json", {})
+        .get("schema", {})
+    )
+
+
+def parse_inputs(inputs: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn texts into what a flow's JSON Schema asks for; what it does not name stays text."""
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    values: dict[str, Any] = {}
+    for name, text in inputs.items():
+        kind = properties.get(name, {}).get("type", "string")
+        try:
+            value = text if kind == "string" else yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        # YAML reads 1 as an integer and 1.0 as a number, as people do.
+        values[name] = value
+    return values

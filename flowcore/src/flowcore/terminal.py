@@ -1,0 +1,138 @@
+"""What the command line prints: streams of chunks, trees of ops, tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from flowcore.op import Op, ParallelOp, SequentialOp
+from flowcore.schema import ChunkEnum, FlowStreamChunk
+
+if TYPE_CHECKING:
+    from flowcore.app import FlowApp
+
+STYLES: Mapping[ChunkEnum, str] = {
+    ChunkEnum.THINK: "dim italic",
+    ChunkEnum.ANSWER: "",
+    ChunkEnum.TOOL: "cyan",
+    ChunkEnum.USAGE: "dim green",
+    ChunkEnum.ERROR: "bold red",
+}
+
+
+class ChunkPrinter:
+    """Prints chunks as they come, each type in its colour, with a spinner until the first.
+
+    Answers go to standard output and all else to standard error, so that a pipe gets the answer.
+    """
+
+    def __init__(self) -> None:
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._last: ChunkEnum | None = None
+        self._at_line_start = True
+        self._spinner = self._err.status("waiting for the first chunk", spinner="dots")
+        if self._err.is_terminal:
+            self._spinner.start()
+
+    def chunk(self, chunk: FlowStreamChunk) -> None:
+        """Print one chunk."""
+        self._spinner.stop()
+        kind = chunk.chunk_type
+        text = chunk.chunk if isinstance(chunk.chunk, str) else _json(chunk.chunk)
+        if kind not in {ChunkEnum.THINK, ChunkEnum.ANSWER}:
+            text = f"[{kind}] {text}"
+        if self._last is not None and (kind is not self._last or kind is ChunkEnum.TOOL):
+            self._end_line()
+        console = self._out if kind is ChunkEnum.ANSWER else self._err
+        console.print(Text(_printable(text), style=STYLES.get(kind, "")), end="")
+        console.file.flush()
+        self._at_line_start = text.endswith("\n")
+        self._last = kind
+
+    def close(self) -> None:
+        """Stop the spinner and end the last line."""
+        self._spinner.stop()
+        self._end_line()
+
+    def _end_line(self) -> None:
+        if self._last is not None and not self._at_line_start:
+            (self._out if self._last is ChunkEnum.ANSWER else self._err).print()
+            self._at_line_start = True
+
+
+class JsonPrinter:
+    """Prints each chunk as a line of JSON on standard output."""
+
+    def chunk(self, chunk: FlowStreamChunk) -> None:
+        """Print one chunk."""
+        sys.stdout.write(json.dumps(chunk.model_dump(mode="json")) + "\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Do nothing: every line is ended already."""
+
+
+def print_flows_as_trees(app: FlowApp) -> None:
+    """Print each flow with its ops, and warn of plugins that could not be loaded."""
+    console = Console(highlight=False, soft_wrap=True)
+    for plugin in app.plugins.failures:
+        console.print(
+            f"[yellow]warning:[/] {escape(f'{plugin} could not be loaded: {plugin.error}')}"
+        )
+    for flow in app.flows.values():
+        kind = "stream" if flow.stream else "no stream"
+        label = f"[bold]{escape(flow.name)}[/] [dim]({kind})[/]"
+        tree = Tree(f"{label} {escape(flow.description)}".rstrip())
+        _grow(tree, "", flow.op, app)
+        console.print(tree)
+    count = len(app.flows)
+    console.print(f"[green]ok:[/] {count} flow{'' if count == 1 else 's'}")
+
+
+def _grow(tree: Tree, label: str, op: Op, app: FlowApp) -> None:
+    if isinstance(op, SequentialOp | ParallelOp):
+        branch = tree.add("in sequence" if isinstance(op, SequentialOp) else "in parallel")
+        for _, child in op.children():
+            _grow(branch, "", child, app)
+        return
+    name = type(op).__name__
+    origin = (
+        app.catalog.ops.origin(name)
+        if name in app.catalog.ops
+        else f"module {type(op).__module__!r}"
+    )
+    branch = tree.add(f"{escape(label)}{escape(name)} [dim]from {escape(origin)}[/]")
+    for key, child in op.children():
+        _grow(branch, f"{key}: ", child, app)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print mappings that have the same keys as a table."""
+    console = Console(highlight=False)
+    if not rows:
+        console.print("none")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for key in rows[0]:
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    console.print(table)
+
+
+def _json(payload: object) -> str:
+    return json.dumps(payload, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    # A model's output must not steer the terminal: escape sequences, bells, title changes.
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -1,0 +1,256 @@
+"""What the ops that users write have in common: parameters, models, prompts, tries."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from flowcore.embedding import BaseEmbeddingModel
+from flowcore.errors import OpDefinitionError, did_you_mean
+from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
+from flowcore.op import Op
+from flowcore.prompt import Prompts, prompt_file
+from flowcore.vector_store import BaseVectorStore
+
+logger = logging.getLogger("flowcore")
+
+
+class UserOp(Op, ABC):
+    """Base of BaseAsyncOp and BaseOp.
+
+    An op's own parameters are class attributes, or arguments of an ``__init__`` that passes its
+    other keyword arguments on::
+
+        class SearchOp(BaseAsyncOp):
+            top_k: int = 5
+
+    Args:
+        name: Name for messages and sub-ops; by default the class name in snake case.
+        max_retries: How often the op is tried in all, at least once. It is tried again only while
+            it has emitted no chunk.
+        raise_exception: Whether a failure that no fallback handles ends the run (the default), or
+            is logged and passed over.
+        language: Language of the prompts; by default that of the app.
+        prompt_path: Prompt file, relative to the file of the op; by default ``x_prompt.yaml``
+            beside ``x_op.py``.
+        llm: Name of the ``llm`` entry, or an LLM.
+        embedding_model: Name of the ``embedding_model`` entry, or an embedding model.
+        vector_store: Name of the ``vector_store`` entry, or a vector store.
+        **params: The op's own parameters.
+
+    Raises:
+        OpDefinitionError: If a parameter is unknown or out of range.
+    """
+
+    file_path: str = ""
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        max_retries: int = 1,
+        raise_exception: bool = True,
+        language: str = "",
+        prompt_path: str = "",
+        llm: str | BaseLLM = "default",
+        embedding_model: str | BaseEmbeddingModel = "default",
+        vector_store: str | BaseVectorStore = "default",
+        **params: Any,
+    ) -> None:
+        super().__init__(name)
+        if max_retries < 1:
+            raise OpDefinitionError(f"{type(self).__name__}: max_retries counts tries, at least 1")
+        self.max_retries = max_retries
+        self.raise_exception = raise_exception
+        self.language = language
+        self.prompt_path = prompt_path
+        self._llm = llm
+        self._embedding_model = embedding_model
+        self._vector_store = vector_store
+        self._prompts: Prompts | None = None
+        own = own_parameters(type(self)) if params else []
+        for key, value in params.items():
+            if key not in own:
+                hint = did_you_mean(key, [*own, *_COMMON_PARAMETERS]) or (
+                    "; an op declares its own parameters on the class "
+                    f"(`{key}: {type(value).__name__} = …`) or in its `__init__`"
+                )
+                raise OpDefinitionError(f"{type(self).__name__} has no parameter {key!r}{hint}")
+            setattr(self, key, value)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        name = cls.__name__
+        if not name.endswith("Op"):
+            raise OpDefinitionError(
+                f"the name of an op class must end in 'Op': rename {name!r} to '{name}Op'"
+            )
+
+    # --- what an op uses while it runs ---
+
+    @property
+    def llm(self) -> BaseLLM:
+        """The language model that the op's ``llm`` names."""
+        return self.run.resources.llm(self._llm) if isinstance(self._llm, str) else self._llm
+
+    @property
+    def embedding_model(self) -> BaseEmbeddingModel:
+        """The embedding model that the op's ``embedding_model`` names."""
+        model = self._embedding_model
+        return self.run.resources.embedding_model(model) if isinstance(model, str) else model
+
+    @property
+    def vector_store(self) -> BaseVectorStore:
+        """The vector store that the op's ``vector_store`` names."""
+        store = self._vector_store
+        return self.run.resources.vector_store(store) if isinstance(store, str) else store
+
+    @property
+    def short_name(self) -> str:
+        """The op's name without the ending ``_op``."""
+        return self.name.removesuffix("_op")
+
+    def named_backends(self) -> dict[str, str]:
+        """Return the config entries that this op names, by kind: ``{"llm": "default", …}``."""
+        used = {
+            "llm": self._llm,
+            "embedding_model": self._embedding_model,
+            "vector_store": self._vector_store,
+        }
+        return {kind: name for kind, name in used.items() if isinstance(name, str)}
+
+    def get_prompt(self, prompt_name: str) -> str:
+        """Return a prompt of the op's prompt file, in the op's language where it has that.
+
+        Raises:
+            PromptError: If there is none.
+        """
+        return self._own_prompts().get(prompt_name)
+
+    def prompt_format(self, prompt_name: str, /, **values: Any) -> str:
+        """Return a prompt with ``{key}`` replaced by ``values``; all other braces stay.
+
+        Raises:
+            PromptError: If there is no such prompt.
+        """
+        return self._own_prompts().format(prompt_name, values)
+
+    def load_prompts(self, language: str) -> None:
+        """Read the op's prompt file, once, when its flow is compiled.
+
+        Args:
+            language: Language of the app, for ops that name none.
+
+        Raises:
+            PromptError: If the file that ``prompt_path`` names is missing, or any is malformed.
+        """
+        self._prompts = Prompts(self._prompt_file(), self.language or language)
+
+    def _own_prompts(self) -> Prompts:
+        if self._prompts is None:
+            self.not_running("get_prompt")
+        return self._prompts
+
+    def _prompt_file(self) -> Path | None:
+        module = sys.modules.get(type(self).__module__)
+        source = self.file_path or getattr(module, "__file__", None)
+        # Code typed into an interpreter has no file: paths are then relative to the folder.
+        folder = Path(source).resolve().parent if source else Path.cwd()
+        if self.prompt_path:
+            return folder / self.prompt_path
+        path = prompt_file(folder / Path(source).name) if source else None
+        return path if path and path.is_file() else None
+
+    # --- execution ---
+
+    async def async_call(self, **values: Any) -> Any:
+        """Run this op with its retries and its fallback, such as a sub-op: ``self.ops.search``.
+
+        Args:
+            **values: Set in the context first.
+
+        Returns:
+            What the op's ``async_execute`` or ``execute`` returned.
+        """
+        run = self.run
+        self.context.update(values)
+        if run.observer is not None:
+            run.observer.op_started(run, self)
+        streams: list[ChatStream] = []
+        token = open_streams.set(streams)
+        failure: BaseException | None = None
+        try:
+            return await self._try()
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            open_streams.reset(token)
+            if streams:
+                await close_streams(streams)
+            if run.observer is not None:
+                run.observer.op_finished(run, self, failure)
+
+    async def _try(self) -> Any:
+        tries = 1
+        while True:
+            emitted = self.emitted()
+            try:
+                return await self._attempt()
+            except Exception as error:  # noqa: BLE001 - _fail raises it
+                if tries < self.max_retries and self.emitted() == emitted:
+                    tries += 1
+                    logger.warning(
+                        "run %s: op %r failed: %r; next try", self.run.id, self.name, error
+                    )
+                    continue
+                return await self._fail(error)
+
+    async def _fail(self, error: Exception) -> Any:
+        if self._has_fallback():
+            return await self._fall_back(error)
+        if not self.raise_exception:
+            logger.warning(
+                "run %s: op %r failed and is passed over", self.run.id, self.name, exc_info=error
+            )
+            return None
+        self.run.blame(self.name)
+        note = f"in flow {self.run.flow!r}, op {self.name!r}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        raise error
+
+    @abstractmethod
+    async def _attempt(self) -> Any:
+        """Try once."""
+
+    @abstractmethod
+    def _has_fallback(self) -> bool:
+        """Whether the class overrides the fallback method."""
+
+    @abstractmethod
+    async def _fall_back(self, error: Exception) -> Any:
+        """Run the fallback method."""
+
+
+def own_parameters(cls: type[Op]) -> list[str]:
+    """Return the names of the parameters that an op class declares as class attributes."""
+    names: dict[str, None] = {}
+    for klass in cls.__mro__[: cls.__mro__.index(Op)]:
+        if klass.__module__ in _BASE_MODULES:
+            continue
+        for name in (*inspect.get_annotations(klass), *vars(klass)):
+            value = inspect.getattr_static(klass, name, None)
+            if not (name.startswith("_") or callable(value) or isinstance(value, _DESCRIPTORS)):
+                names[name] = None
+    names.pop("file_path", None)
+    return list(names)
+
+
+_COMMON_PARAMETERS = inspect.signature(UserOp.__init__).parameters.keys() - {"self", "params"}
+_BASE_MODULES = frozenset({__name__, "flowcore.base_op"})
+_DESCRIPTORS = (property, classmethod, staticmethod)
