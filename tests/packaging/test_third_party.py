@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
@@ -77,7 +77,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(site, config: Path) -> Iterator[str]:
+def serving(site, config: Path) -> Generator[str]:
     """Start the service on a port that the kernel picks, give its address, and stop it."""
     arguments = [f"config={config}", "backend=http", "http.host=127.0.0.1", "http.port=0"]
     process = subprocess.Popen(
