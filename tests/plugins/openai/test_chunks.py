@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import anyio
 import pytest
 
 from flowcore import BackendError, Message, Tool
@@ -12,6 +14,7 @@ from flowcore import BackendError, Message, Tool
 from .conftest import MakeLLM, pair
 from .upstream import (
     DONE,
+    Pause,
     Reply,
     Upstream,
     delta,
@@ -52,6 +55,17 @@ async def test_text_reasoning_and_usage_come_as_chunks(upstream: Upstream, llm: 
         ("usage", {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}),
     ]
     assert chunks[-1].metadata == {"finish_reason": "length"}
+
+
+async def test_a_chunk_comes_as_soon_as_it_is_sent(upstream: Upstream, llm: MakeLLM):
+    resume = asyncio.Event()
+    upstream.on("m", sse(delta("a"), Pause(resume), delta("b"), finish(), DONE))
+    texts: list[Any] = []
+    with anyio.fail_after(5):
+        async for chunk in llm().astream_chat([Message(content="hi")]):
+            texts.append(chunk.chunk)
+            resume.set()
+    assert texts == ["a", "b", {}]
 
 
 async def test_achat_gathers_the_whole_reply(upstream: Upstream, llm: MakeLLM):

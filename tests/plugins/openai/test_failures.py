@@ -111,13 +111,14 @@ async def test_user_and_query_of_the_url_are_not_shown(upstream: Upstream, llm: 
     assert request.headers["authorization"].startswith("Basic ")
 
 
-async def test_no_listener_is_unreachable(upstream: Upstream, llm: MakeLLM):
+async def test_no_listener_is_unreachable(llm: MakeLLM, caplog: pytest.LogCaptureFixture):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         _, error = await text_and_failure(llm(base_url=f"http://127.0.0.1:{port}/v1"))
     assert error.code == "upstream_unreachable"
     assert f"127.0.0.1:{port}" in str(error)
+    assert [r.name for r in caplog.records if "retry" in r.message] == ["flowcore_openai"] * 2
 
 
 async def test_a_reset_keeps_the_text_so_far(upstream: Upstream, llm: MakeLLM):

@@ -22,28 +22,26 @@ import itertools
 import json
 import socket
 import struct
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Self
 
-
-class Step:
-    """What a reply does apart from sending bytes."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
+# The structure of SO_LINGER: on, with a timeout of 0.
+_LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
-HANG = Step("HANG")
-"""Send nothing more and keep the connection open until the client closes it."""
-EOF = Step("EOF")
-"""Close the connection as it is; a chunked body then lacks its end."""
-RESET = Step("RESET")
-"""Break the connection with a TCP reset."""
+class Step(Enum):
+    """What a reply does in place of sending bytes, as its end."""
+
+    HANG = "send nothing more and keep the connection open until the client closes it"
+    EOF = "close the connection as it is; a chunked body then lacks its end"
+    RESET = "break the connection with a TCP reset"
+
+
+HANG, EOF, RESET = Step.HANG, Step.EOF, Step.RESET
 DONE = b"data: [DONE]\n\n"
 
 
@@ -150,11 +148,7 @@ class Upstream:
 
     def on(self, model: str, *behaviours: Behaviour) -> None:
         """Set the replies for a model: in turn, the last one repeated."""
-        self._behaviours[model] = _last_repeated(behaviours)
-
-    def of(self, model: str) -> list[Request]:
-        """Return the requests for a model."""
-        return [request for request in self.requests if request.json.get("model") == model]
+        self._behaviours[model] = itertools.chain(behaviours, itertools.repeat(behaviours[-1]))
 
     async def arrived(self, count: int = 1) -> None:
         """Wait until so many requests have arrived."""
@@ -273,21 +267,11 @@ def embeddings(vector: Callable[[str], list[float]]) -> Callable[[Request], Repl
     """Return a behaviour that embeds each text with ``vector``, answering in reverse order."""
 
     def reply(request: Request) -> Reply:
-        items = [
-            {"object": "embedding", "index": index, "embedding": vector(text)}
-            for index, text in enumerate(request.json["input"])
-        ]
-        return document({"object": "list", "data": items[::-1]})
+        vectors = [vector(text) for text in request.json["input"]]
+        items = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        return document({"data": items[::-1]})
 
     return reply
-
-
-def _last_repeated(behaviours: Iterable[Behaviour]) -> Iterator[Behaviour]:
-    behaviour = None
-    for behaviour in behaviours:
-        yield behaviour
-    while behaviour is not None:
-        yield behaviour
 
 
 async def _read_request(reader: asyncio.StreamReader, connection: int) -> Request | None:
@@ -322,15 +306,15 @@ async def _send(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.Stre
                     writer.write(piece)
                     await writer.drain()
                 return False
-            case Step(name="HANG"):
+            case Step.HANG:
                 await reader.read(1)
                 return False
-            case Step(name="RESET"):
+            case Step.RESET:
                 raw: socket.socket = writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
                 writer.transport.abort()
                 return False
-            case Step():
+            case Step.EOF:
                 return False
     if chunked:
         writer.write(b"0\r\n\r\n")
@@ -339,14 +323,13 @@ async def _send(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.Stre
 
 
 def _head(reply: Reply) -> bytes:
-    headers = dict(reply.headers)
-    if reply.framing == "chunked":
-        headers["transfer-encoding"] = "chunked"
-    elif reply.framing == "length":
-        headers["content-length"] = str(len(reply.body))
-    else:
-        headers["connection"] = "close"
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    framing = {
+        "chunked": ("transfer-encoding", "chunked"),
+        "length": ("content-length", str(len(reply.body))),
+        "close": ("connection", "close"),
+    }
+    headers = [*reply.headers.items(), framing[reply.framing]]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"HTTP/1.1 {reply.status} Stub\r\n{lines}\r\n".encode("latin-1")
 
 
