@@ -12,9 +12,12 @@ import pytest
 
 from flowcore import FlowStreamChunk, Message
 from flowcore_llamacpp.llm import LlamaCppLLM
+from flowcore_llamacpp.settings import LlamaCppSettings
 
 MakeLLM = Callable[..., LlamaCppLLM]
 Metric = Callable[[str], Awaitable[float]]
+
+LINE = re.compile(r"^llamacpp:(\w+) (\S+)$", re.MULTILINE)
 
 # A template that has what SmolLM2's lacks: tools, and a reply that begins with thinking.
 TOOL_TEMPLATE = r"""
@@ -59,9 +62,7 @@ def anyio_backend() -> str:
 
 
 def _make(model_name: str = "smollm2", **params: Any) -> LlamaCppLLM:
-    return LlamaCppLLM(
-        LlamaCppLLM.Settings.model_validate({"model_name": model_name, "params": params})
-    )
+    return LlamaCppLLM(LlamaCppSettings(model_name=model_name, params=params))
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def metric(llm: LlamaCppLLM) -> Metric:
 
     async def metric(name: str) -> float:
         text = await anyio.to_thread.run_sync(lambda: llm._model.server().handle_metrics())
-        return float(re.search(rf"^llamacpp:{name} (\S+)$", text, re.MULTILINE)[1])
+        return next(float(value) for key, value in LINE.findall(text) if key == name)
 
     return metric
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import logging
 import signal
 import threading
@@ -9,7 +10,6 @@ from contextlib import aclosing
 import anyio
 import httpx
 import pytest
-import xllamacpp
 
 from flowcore import BackendError, ChunkEnum, Message
 
@@ -149,6 +149,7 @@ async def test_a_request_that_still_waits_can_be_cancelled(llm, colors, engine_i
 
 async def test_first_calls_at_once_load_the_model_once(make_llm, colors, monkeypatch):
     loads = []
+    xllamacpp = importlib.import_module("xllamacpp")
     server = xllamacpp.Server
     monkeypatch.setattr(
         xllamacpp, "Server", lambda params: loads.append(params.model.path) or server(params)
