@@ -222,6 +222,8 @@ class FlowApp:
         services = self.catalog.services
         for name, section in self.config.sections.items():
             origin = self.config.origins.find((name,))
+            if name not in services and self.plugins.is_known_service(name):
+                continue  # not installed: only what starts a service needs it
             if name not in services:
                 known = [*FlowConfig.model_fields, *services]
                 hint = self.plugins.hint(name)

@@ -18,7 +18,7 @@ class Channel:
     """Carries chunks in order; a full channel makes the sender wait.
 
     The bound counts chunks and bytes: the memory that a slow reader can claim is at most
-    ``max_bytes`` and one more chunk for each op that sends.
+    ``max_bytes``, and one chunk more for each op that sends at the same time.
 
     Args:
         max_chunks: How many chunks may wait.
@@ -30,6 +30,7 @@ class Channel:
         self._max_bytes = max_bytes
         self._queued_bytes = 0
         self._drained: anyio.Event | None = None
+        self._filled: anyio.Event | None = None
         self._last: FlowStreamChunk | None = None
 
     async def send(self, chunk: FlowStreamChunk, size: int) -> None:
@@ -38,12 +39,17 @@ class Channel:
         Raises:
             anyio.ClosedResourceError: If the channel was closed.
         """
-        await self._sender.send(_Queued(chunk, size))
-        self._queued_bytes += size
-        while self._queued_bytes > self._max_bytes:
+        while self._queued_bytes >= self._max_bytes:
             if self._drained is None:
                 self._drained = anyio.Event()
             await self._drained.wait()
+        self._queued_bytes += size
+        try:
+            await self._sender.send(_Queued(chunk, size))
+        except BaseException:
+            self._queued_bytes -= size
+            raise
+        self._wake_reader()
 
     def close(self, last: FlowStreamChunk | None = None) -> None:
         """Accept no more chunks; ``last`` is delivered after all that are queued.
@@ -52,41 +58,50 @@ class Channel:
         """
         self._last = last
         self._sender.close()
+        self._wake_reader()
 
     def discard(self) -> None:
         """Drop what is queued and free both ends, when nobody will read any more."""
         self._last = None
+        self._queued_bytes = 0
         self._sender.close()
         self._receiver.close()
-        self._release()
+        self._wake_senders()
+        self._wake_reader()
 
     async def receive(self) -> list[FlowStreamChunk]:
         """Wait for a chunk and return it with all others that are ready, in order.
 
-        An empty list means the end. Nothing is lost when this is cancelled.
+        An empty list means the end. However this is cancelled, nothing is lost: it waits for a
+        sign that there is a chunk, and not for the chunk itself.
         """
-        ready = self._take_ready()
-        if not ready:
-            try:
-                ready.append(await self._receiver.receive())
-            except (anyio.EndOfStream, anyio.ClosedResourceError):
-                self._receiver.close()
-                last, self._last = self._last, None
-                return [] if last is None else [last]
-            ready += self._take_ready()
-        self._queued_bytes -= sum(item.size for item in ready)
-        self._release()
-        return [item.chunk for item in ready]
-
-    def _take_ready(self) -> list[_Queued]:
-        ready: list[_Queued] = []
+        ready: list[FlowStreamChunk] = []
         while True:
             try:
-                ready.append(self._receiver.receive_nowait())
-            except (anyio.WouldBlock, anyio.EndOfStream, anyio.ClosedResourceError):
-                return ready
+                while True:
+                    item = self._receiver.receive_nowait()
+                    self._queued_bytes -= item.size
+                    ready.append(item.chunk)
+            except anyio.WouldBlock:
+                if ready:
+                    break
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                self._receiver.close()
+                if self._last is not None:
+                    ready.append(self._last)
+                    self._last = None
+                break
+            self._filled = anyio.Event()
+            await self._filled.wait()
+        self._wake_senders()
+        return ready
 
-    def _release(self) -> None:
+    def _wake_senders(self) -> None:
         if self._drained is not None:
             self._drained.set()
             self._drained = None
+
+    def _wake_reader(self) -> None:
+        if self._filled is not None:
+            self._filled.set()
+            self._filled = None

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from flowcore import __version__
-from flowcore.errors import ConfigError, FlowcoreError, did_you_mean
+from flowcore.errors import (
+    ConfigError,
+    FlowcoreError,
+    InputError,
+    PluginError,
+    RegistryError,
+    did_you_mean,
+)
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
@@ -31,7 +38,7 @@ a bare name; several with commas) and a.b.c=value for any key of the configurati
 """
 
 
-class _ConfigFailure(click.ClickException):
+class _UsageFailure(click.ClickException):
     exit_code = 2
 
 
@@ -55,8 +62,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except FlowcoreError as error:
-            kind = _ConfigFailure if isinstance(error, ConfigError) else click.ClickException
-            raise kind(str(error)) from error
+            said_wrong = isinstance(error, ConfigError | RegistryError | PluginError | InputError)
+            raise (_UsageFailure if said_wrong else click.ClickException)(str(error)) from error
         except BrokenPipeError:
             # The reader of our output has left, as `head` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -104,7 +111,8 @@ def call(
     """Run FLOW with inputs KEY=VALUE and print its stream.
 
     The answer goes to standard output, everything else to standard error. A value is taken as
-    the flow's input_schema says, else as text.
+    the flow's input_schema says, else as text. config=NAME is the same as -c NAME, unless -c is
+    given as well.
     """
     from flowcore.calling import call_here, call_server  # noqa: PLC0415 - slow to import
     from flowcore.terminal import ChunkPrinter, JsonPrinter  # noqa: PLC0415
@@ -113,6 +121,8 @@ def call(
         if not pair.partition("=")[0] or "=" not in pair:
             raise click.UsageError(f"an input is written as key=value, not {pair!r}")
     pairs = dict(pair.split("=", 1) for pair in inputs)
+    if not names and "config" in pairs:
+        names = tuple(pairs.pop("config").split(","))
     app = _app(
         _config([*(f"config={name}" for name in names), *overrides], optional=url is not None)
     )

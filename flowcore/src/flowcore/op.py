@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Self, cast
 
 import anyio
@@ -94,10 +94,8 @@ class Op:
             if isinstance(value, Op):
                 yield key, value
             elif type(value) in _CONTAINERS:
-                items: Iterable[tuple[object, object]] = (
-                    value.items() if issubclass(type(value), dict) else enumerate(value, 1)
-                )
-                yield from ((str(name), op) for name, op in items if isinstance(op, Op))
+                pairs: Any = value.items() if isinstance(value, dict) else enumerate(value, 1)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportUnknownArgumentType]
+                yield from ((str(name), op) for name, op in pairs if isinstance(op, Op))
 
     # --- execution ---
 

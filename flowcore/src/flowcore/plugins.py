@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flowcore")
 
+_SERVICES = frozenset({"http"})
+
 # What to install for the names that flowcore's own distributions provide.
 _EXTRAS: Mapping[str, str] = {
     "http": "http",
@@ -105,6 +107,10 @@ class PluginHost:
             hints.insert(0, f"the package flowcore-{extra} provides it: install flowcore[{extra}]")
         return "; ".join(hints)
 
+    def is_known_service(self, name: str) -> bool:
+        """Whether a service of this name exists, installed or not."""
+        return name in self.catalog.services or name in _SERVICES
+
     def lifespans(self, app: FlowApp) -> list[AbstractAsyncContextManager[object]]:
         """Return the context managers of all ``flowcore_lifespan`` hooks, in order of loading.
 
@@ -141,8 +147,9 @@ class PluginHost:
             raise
         # A plugin may raise anything at import, also SystemExit; it must not take others down.
         except (Exception, SystemExit) as error:
-            logger.warning("%s could not be loaded", plugin, exc_info=error)
             cause = f"{type(error).__name__}: {error}"
+            logger.warning("%s could not be loaded: %s", plugin, cause)
+            logger.debug("the traceback of %s", plugin, exc_info=error)
             self.plugins.append(replace(plugin, error=cause))
 
     def _register(self, plugin: Plugin, module: object) -> None:

