@@ -54,9 +54,8 @@ def main() -> None:
         server.terminate()
         server.communicate(timeout=30)
     body = shlex.quote(json.dumps({"query": question}, ensure_ascii=False))
-    print(
-        f"\nThe same with curl, while `nox -s serve` runs:\n  curl -N -X POST http://127.0.0.1:8002/{FLOW} \\"
-    )
+    print("\nThe same with curl, while `nox -s serve` runs:")
+    print(f"  curl -N -X POST http://127.0.0.1:8002/{FLOW} \\")
     print(f"    -H 'Content-Type: application/json' -d {body}")
 
 

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowcore.app import FlowApp, SyncFlowApp
+    from flowcore.app import FlowApp
     from flowcore.backend import Backend, BackendSettings, Env, ModelSettings
     from flowcore.base_op import BaseAsyncOp, BaseOp
     from flowcore.catalog import C, Catalog, Registrar
@@ -47,88 +47,40 @@ if TYPE_CHECKING:
         VectorNode,
     )
     from flowcore.service import BaseService, FlowClient, ServiceSettings
+    from flowcore.stream import ChunkStream, read_response
+    from flowcore.sync_app import SyncFlowApp
+    from flowcore.user_op import UserOp
     from flowcore.vector_store import BaseVectorStore, VectorStoreSettings
 
 __version__ = "0.1.0"
 
-# Where each public name lives. Modules load on first use, so that `import flowcore` is instant.
+# Where the public names live. Modules load on first use, so that `import flowcore` is instant.
 _HOMES = {
-    "app": (
-        "FlowApp",
-        "SyncFlowApp",
-    ),
-    "backend": (
-        "Backend",
-        "BackendSettings",
-        "Env",
-        "ModelSettings",
-    ),
-    "base_op": (
-        "BaseAsyncOp",
-        "BaseOp",
-    ),
-    "catalog": (
-        "C",
-        "Catalog",
-        "Registrar",
-    ),
-    "config": (
-        "FlowConfig",
-        "load_config",
-    ),
-    "context": ("FlowContext",),
-    "embedding": ("BaseEmbeddingModel",),
+    "app": "FlowApp",
+    "backend": "Backend BackendSettings Env ModelSettings",
+    "base_op": "BaseAsyncOp BaseOp",
+    "catalog": "C Catalog Registrar",
+    "config": "FlowConfig load_config",
+    "context": "FlowContext",
+    "embedding": "BaseEmbeddingModel",
     "errors": (
-        "AppClosedError",
-        "BackendError",
-        "ChunkError",
-        "ConfigError",
-        "DuplicateNameError",
-        "ExpressionError",
-        "FlowcoreError",
-        "InputError",
-        "OpDefinitionError",
-        "OpError",
-        "PluginError",
-        "PromptError",
-        "RegistryError",
-        "RunCancelledError",
-        "RunFailedError",
-        "UnknownNameError",
+        "AppClosedError BackendError ChunkError ConfigError DuplicateNameError "
+        "ExpressionError FlowcoreError InputError OpDefinitionError OpError PluginError "
+        "PromptError RegistryError RunCancelledError RunFailedError UnknownNameError"
     ),
-    "flow": ("Flow",),
-    "hookspecs": ("hookimpl",),
-    "llm": ("BaseLLM",),
-    "op": (
-        "Op",
-        "ParallelOp",
-        "SequentialOp",
-    ),
-    "run": (
-        "Run",
-        "RunState",
-    ),
-    "schema": (
-        "ChunkEnum",
-        "FlowResponse",
-        "FlowStreamChunk",
-        "Message",
-        "Role",
-        "Tool",
-        "ToolCall",
-        "VectorNode",
-    ),
-    "service": (
-        "BaseService",
-        "FlowClient",
-        "ServiceSettings",
-    ),
-    "vector_store": (
-        "BaseVectorStore",
-        "VectorStoreSettings",
-    ),
+    "flow": "Flow",
+    "hookspecs": "hookimpl",
+    "llm": "BaseLLM",
+    "op": "Op ParallelOp SequentialOp",
+    "run": "Run RunState",
+    "schema": "ChunkEnum FlowResponse FlowStreamChunk Message Role Tool ToolCall VectorNode",
+    "service": "BaseService FlowClient ServiceSettings",
+    "stream": "ChunkStream read_response",
+    "sync_app": "SyncFlowApp",
+    "user_op": "UserOp",
+    "vector_store": "BaseVectorStore VectorStoreSettings",
 }
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "AppClosedError",
@@ -145,6 +97,7 @@ __all__ = [
     "Catalog",
     "ChunkEnum",
     "ChunkError",
+    "ChunkStream",
     "ConfigError",
     "DuplicateNameError",
     "Env",
@@ -179,11 +132,13 @@ __all__ = [
     "Tool",
     "ToolCall",
     "UnknownNameError",
+    "UserOp",
     "VectorNode",
     "VectorStoreSettings",
     "__version__",
     "hookimpl",
     "load_config",
+    "read_response",
 ]
 
 

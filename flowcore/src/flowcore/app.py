@@ -5,13 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
-    ExitStack,
     asynccontextmanager,
-    contextmanager,
 )
 from functools import partial
 from pathlib import Path
@@ -20,7 +17,6 @@ from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from flowcore.config import FlowConfig, load_config
 from flowcore.errors import AppClosedError, ConfigError, UnknownNameError
@@ -29,13 +25,11 @@ from flowcore.op import Op
 from flowcore.plugins import PluginHost
 from flowcore.resources import SharedBackends
 from flowcore.run import Run
-from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
+from flowcore.schema import FlowResponse
 from flowcore.service import BaseService
+from flowcore.stream import ChunkStream, leave, read_response
 from flowcore.user_op import UserOp
 from flowcore.validation import validate_section
-
-CANCEL_TIMEOUT = 5.0
-"""How long the cleanup of a cancelled run may take before its caller goes on, in seconds."""
 
 ConfigSource = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -166,16 +160,7 @@ class FlowApp:
             RunCancelledError: If the run was cancelled by others.
             Exception: Whatever an op raised, as it was raised.
         """
-        async with self.stream(flow, **inputs) as chunks:
-            answers = [
-                chunk.chunk async for chunk in chunks if chunk.chunk_type == ChunkEnum.ANSWER
-            ]
-        response = chunks.run.response
-        if response.answer == "" and answers:
-            texts = [answer for answer in answers if isinstance(answer, str)]
-            whole = "".join(texts) if len(texts) == len(answers) else answers
-            response.answer = answers[0] if len(answers) == 1 else whole
-        return response
+        return await read_response(self.start(flow, inputs))
 
     @asynccontextmanager
     async def stream(self, flow: str, /, **inputs: Any) -> AsyncGenerator[ChunkStream]:
@@ -195,10 +180,7 @@ class FlowApp:
         try:
             yield ChunkStream(run)
         finally:
-            run.cancel()
-            with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
-                await run.wait()
-            run.cancel()
+            await leave(run)
 
     # --- services ---
 
@@ -261,95 +243,6 @@ class FlowApp:
             if name != "default" and name not in known:
                 error = UnknownNameError(kind, name, known, f"configure it under {kind}.{name}")
                 raise ConfigError(f"flow {flow.name!r}, op {op.name!r}: {error}", origin)
-
-
-class ChunkStream:
-    """The chunks of one run, to be iterated over once.
-
-    Attributes:
-        run: The run.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._ready: Iterator[FlowStreamChunk] = iter(())
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> FlowStreamChunk:
-        for chunk in self._ready:
-            return chunk
-        batch = await self.run.receive()
-        if not batch:
-            await self.run.wait()
-            self.run.raise_for_state()
-            raise StopAsyncIteration
-        self._ready = iter(batch)
-        return next(self._ready)
-
-
-class SyncFlowApp:
-    """Blocking twin of :class:`FlowApp`, for scripts and notebooks.
-
-    Its runs live in an event loop in a thread of its own. The arguments are those of FlowApp.
-
-    Example:
-        ``with SyncFlowApp("my.yaml") as app: print(app.execute("flow", query="…").answer)``
-    """
-
-    def __init__(
-        self,
-        config: FlowConfig | ConfigSource = "default",
-        *overrides: str,
-        plugins: Iterable[object] = (),
-        flows: Mapping[str, Op | Flow] | None = None,
-    ) -> None:
-        self.app = FlowApp(config, *overrides, plugins=plugins, flows=flows)
-        self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal())
-            stack.enter_context(self._portal.wrap_async_context_manager(self.app))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._portal = None
-        self._stack.__exit__(kind, error, traceback)
-
-    def execute(self, flow: str, /, **inputs: Any) -> FlowResponse:
-        """Run a flow to its end and return its answer; see :meth:`FlowApp.execute`."""
-        return self._open_portal().call(partial(self.app.execute, flow, **inputs))
-
-    @contextmanager
-    def stream(self, flow: str, /, **inputs: Any) -> Generator[Iterator[FlowStreamChunk]]:
-        """Run a flow and iterate over its chunks; see :meth:`FlowApp.stream`."""
-        portal = self._open_portal()
-        manager: AbstractAsyncContextManager[ChunkStream] = self.app.stream(flow, **inputs)
-        with portal.wrap_async_context_manager(manager) as chunks:
-            yield _iterate(portal, chunks)
-
-    def _open_portal(self) -> BlockingPortal:
-        if self._portal is None:
-            raise AppClosedError("the app is not open; use it in `with SyncFlowApp(…) as app:`")
-        return self._portal
-
-
-def _iterate(portal: BlockingPortal, chunks: ChunkStream) -> Iterator[FlowStreamChunk]:
-    while True:
-        try:
-            chunk = portal.call(chunks.__anext__)
-        except StopAsyncIteration:
-            return
-        yield chunk
 
 
 def _import(module: str, origin: str) -> ModuleType:

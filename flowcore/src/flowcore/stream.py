@@ -1,0 +1,71 @@
+"""Reading a run: chunk by chunk, or to its end for the whole answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+import anyio
+
+from flowcore.run import Run
+from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
+
+CANCEL_TIMEOUT = 5.0
+"""How long the cleanup of a cancelled run may take before its reader goes on, in seconds."""
+
+
+class ChunkStream:
+    """The chunks of one run, to be iterated over once.
+
+    Attributes:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._ready: Iterator[FlowStreamChunk] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FlowStreamChunk:
+        for chunk in self._ready:
+            return chunk
+        batch = await self.run.receive()
+        if not batch:
+            await self.run.wait()
+            self.run.raise_for_state()
+            raise StopAsyncIteration
+        self._ready = iter(batch)
+        return next(self._ready)
+
+
+async def leave(run: Run) -> None:
+    """Stop reading a run: cancel it if it has not ended, and wait for its cleanup."""
+    run.cancel()
+    with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
+        await run.wait()
+    run.cancel()
+
+
+async def read_response(run: Run) -> FlowResponse:
+    """Read a run to its end and return its response; cancelling this cancels the run.
+
+    The answer is what the ops set as ``context.response.answer``; where they set none, it is what
+    they streamed as ``answer``: the joined texts, or a list where not all of it is text.
+
+    Raises:
+        RunCancelledError: If the run was cancelled by others.
+        Exception: Whatever an op raised, as it was raised.
+    """
+    try:
+        chunks = [chunk async for chunk in ChunkStream(run)]
+    finally:
+        await leave(run)
+    answers = [chunk.chunk for chunk in chunks if chunk.chunk_type is ChunkEnum.ANSWER]
+    if run.response.answer == "" and answers:
+        if all(isinstance(answer, str) for answer in answers):
+            run.response.answer = "".join(map(str, answers))
+        else:
+            run.response.answer = answers[0] if len(answers) == 1 else answers
+    return run.response
