@@ -10,13 +10,13 @@ from typing import Any
 import anyio
 import anyio.abc
 import anyio.lowlevel
-import hypercorn.asyncio
 import pytest
 
 from flowcore import FlowApp, Op, Registrar, hookimpl, load_config
 from flowcore_http import HttpSettings, create_app
+from flowcore_http.connections import serve as run_server
+from flowcore_http.connections import server_config
 from flowcore_http.listener import listen
-from flowcore_http.service import server_config
 
 
 @pytest.fixture
@@ -99,22 +99,15 @@ def serve(make_app: MakeApp) -> Serve:
         settings = HttpSettings(port=0, **values)
         app = make_app(flows, *ops)
         stop = anyio.Event()
-        with listen(settings) as sock, anyio.CancelScope() as scope:
+        with listen(settings) as sock:
             port: int = sock.getsockname()[1]
             async with app, anyio.create_task_group() as tasks:
-                config = server_config(settings, sock)
                 quart = create_app(app, settings)
-
-                async def run_server() -> None:
-                    await hypercorn.asyncio.serve(quart, config, shutdown_trigger=stop.wait)
-
-                tasks.start_soon(run_server)
+                tasks.start_soon(run_server, quart, server_config(settings), sock, stop.wait)
                 try:
                     yield Server(f"http://127.0.0.1:{port}", port, app)
                 finally:
                     stop.set()
-                    # From Python 3.12 on, Hypercorn waits for ever for open connections.
-                    scope.deadline = anyio.current_time() + 3
 
     return start
 

@@ -27,7 +27,7 @@ def answering() -> Answering:
         async def handle(connection: anyio.abc.SocketStream) -> None:
             async with connection:
                 received = b""
-                while not received.endswith((b"\r\n\r\n", b"}")):
+                while not received.endswith(b"}"):
                     received += await connection.receive()
                 await connection.send(answer)
 

@@ -17,6 +17,7 @@ import pytest
 from flowcore import BaseAsyncOp, FlowStreamChunk
 from flowcore_http import create_app
 
+HEALTH = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
 Leave = Callable[[anyio.abc.SocketStream], Awaitable[None]]
 
 
@@ -126,6 +127,8 @@ async def test_a_client_that_leaves_during_its_upload_starts_no_run(serve):
 async def test_a_client_that_pipelined_a_byte_is_missed_within_two_heartbeats(serve, post):
     watch = Watch()
     async with serve({"watched": "WatchedOp()"}, watch.op(), heartbeat=0.2) as server:
+        await server.exchange(HEALTH)
+        tasks_before = len(asyncio.all_tasks())
         connection = await server.connect()
         await connection.send(post("/watched") + b"G")
         with anyio.fail_after(5):
@@ -134,6 +137,9 @@ async def test_a_client_that_pipelined_a_byte_is_missed_within_two_heartbeats(se
 
         with anyio.fail_after(1):
             await watch.ended.wait()
+        with anyio.fail_after(2):
+            while len(asyncio.all_tasks()) > tasks_before:
+                await anyio.sleep(0.02)
 
     assert watch.endings == 1
 
@@ -162,15 +168,14 @@ async def test_a_client_that_does_not_read_suspends_the_op(serve, post):
 async def test_many_clients_that_leave_at_once_leave_nothing_behind(serve, post):
     watch = Watch()
     async with serve({"watched": "WatchedOp()"}, watch.op(chunk="x")) as server:
-        health = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
-        await server.exchange(health)
+        await server.exchange(HEALTH)
         tasks_before = len(asyncio.all_tasks())
         for _ in range(10):
             connections = [await server.connect() for _ in range(20)]
             for number, connection in enumerate(connections):
                 await connection.send(post("/watched")[: 60 + number * 10])
                 await connection.aclose()
-        assert b"healthy" in await server.exchange(health)
+        assert b"healthy" in await server.exchange(HEALTH)
         await server.no_runs()
         with anyio.fail_after(5):
             while len(asyncio.all_tasks()) > tasks_before:

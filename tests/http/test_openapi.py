@@ -50,12 +50,18 @@ def test_the_document_is_valid_openapi_3_1(document):
 
 def test_every_flow_and_health_are_described(document):
     assert set(document["paths"]) == {"/talk", "/a.dotted-name", "/a_dotted_name", "/health"}
-    ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+    ids = [
+        operation["operationId"]
+        for path in document["paths"].values()
+        for operation in path.values()
+    ]
     assert len(set(ids)) == len(ids)
 
 
 def test_the_request_is_described_by_the_input_schema(document):
-    schema = document["paths"]["/talk"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = document["paths"]["/talk"]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
 
     assert schema["properties"]["query"] == {"type": "string", "description": "What to say"}
     assert "query" in schema["required"]
@@ -90,7 +96,9 @@ async def test_the_page_needs_nothing_from_elsewhere(serve):
     async with serve(FLOWS, IdleOp) as server, httpx.AsyncClient(base_url=server.url) as client:
         page = await client.get("/docs")
         parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-        answers = {part: await client.get(f"/{part}") for part in parts if not part.startswith("data:")}
+        answers = {
+            part: await client.get(f"/{part}") for part in parts if not part.startswith("data:")
+        }
 
     assert page.headers["Content-Type"].startswith("text/html")
     assert set(answers) == {"docs/docs.css", "docs/docs.js", "openapi.json"}
@@ -111,4 +119,6 @@ async def test_the_page_may_run_its_own_script_only(serve):
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
     assert EVIL not in page.text
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script.text)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script.text
+    )

@@ -135,7 +135,9 @@ async def test_an_unknown_flow_is_404_and_names_the_nearest(client):
     )
 
 
-@pytest.mark.parametrize("path", ["/", "/greet/", "/GREET", "/greet;x", "/greet%00", "/a/b", "/%c3%a9"])
+@pytest.mark.parametrize(
+    "path", ["/", "/greet/", "/GREET", "/greet;x", "/greet%00", "/a/b", "/%c3%a9"]
+)
 async def test_paths_that_only_resemble_a_flow_are_404(client, path):
     problem(await client.post(path, json={"name": "you"}), 404, "unknown_flow")
 

@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from flowcore import BaseAsyncOp, BaseOp, BackendError, ChunkEnum, FlowStreamChunk
+from flowcore import BackendError, BaseAsyncOp, BaseOp, ChunkEnum, FlowStreamChunk
 
 
 class CountOp(BaseAsyncOp):

@@ -12,6 +12,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
+INTERRUPTED = 130
+"""Exit code of a process that a second signal ended."""
+
 ECHO_SECONDS = 0.1
 """How long after the first signal another one is taken for its echo.
 
@@ -36,7 +39,10 @@ class StopSignals:
 
     @contextmanager
     def installed(self) -> Generator[None, None, None]:
-        """Handle the signals inside the block; call this in the main thread."""
+        """Handle the signals inside the block; call this in the main thread.
+
+        After a block in which a signal came, another one ends the process.
+        """
         loop = asyncio.get_running_loop()
         previous = {number: signal.getsignal(number) for number in _SIGNALS}
 
@@ -54,7 +60,7 @@ class StopSignals:
             for number, handler in previous.items():
                 if sys.platform != "win32":
                     loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+                signal.signal(number, _exit_at_once if self.first.is_set() else handler)
 
     def _receive(self) -> None:
         now = time.monotonic()
@@ -74,3 +80,7 @@ def exit_after(seconds: float, code: int) -> None:
     timer = threading.Timer(seconds, os._exit, [code])
     timer.daemon = True
     timer.start()
+
+
+def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)

@@ -1,0 +1,305 @@
+"""The service as a process: its start, its signals and its end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+import textwrap
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import httpx
+import pytest
+from anyio.streams.text import TextReceiveStream
+
+from flowcore import ConfigError
+from flowcore_http import HttpService, HttpSettings
+
+OPS = """
+import sys, time
+import anyio
+from flowcore import BaseAsyncOp, BaseOp, C, FlowStreamChunk
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+@C.register_op()
+class TickOp(BaseAsyncOp):
+    count: int = 10
+    async def async_execute(self):
+        try:
+            for number in range(self.count):
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk=f"{number} "))
+                await anyio.sleep(0.1)
+        finally:
+            say("tick ended")
+
+@C.register_op()
+class FloodOp(BaseAsyncOp):
+    async def async_execute(self):
+        try:
+            while True:
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk="x" * 10_000))
+        finally:
+            say("flood ended")
+
+@C.register_op()
+class StubbornOp(BaseOp):
+    def execute(self):
+        say("stubborn started")
+        time.sleep(60)
+"""
+START = "from flowcore import FlowApp; app = FlowApp('c.yaml'); app.service().run(app)"
+
+
+class Process:
+    """A running service."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        self._process = process
+        self.url = ""
+        self.log = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self._process.send_signal(number)
+
+    async def exit_code(self, within: float) -> int:
+        with anyio.fail_after(within):
+            return await self._process.wait()
+
+    async def logged(self, pattern: str) -> re.Match[str]:
+        """Wait until a pattern stands in what the process wrote."""
+        with anyio.fail_after(20):
+            while not (found := re.search(pattern, self.log)):
+                await anyio.sleep(0.01)
+        return found
+
+
+@asynccontextmanager
+async def started(folder: Path, **http: object) -> AsyncGenerator[Process, None]:
+    (folder / "service_ops.py").write_text(OPS, encoding="utf-8")
+    settings = {"port": 0, **http}
+    (folder / "c.yaml").write_text(
+        textwrap.dedent(f"""
+            imports: [service_ops]
+            http: {settings}
+            flow:
+              tick: {{flow_content: TickOp(), stream: true}}
+              long: {{flow_content: TickOp(count=600), stream: true}}
+              flood: {{flow_content: FloodOp(), stream: true}}
+              stubborn: {{flow_content: StubbornOp()}}
+        """),
+        encoding="utf-8",
+    )
+    async with (
+        await anyio.open_process([sys.executable, "-c", START], cwd=folder) as child,
+        anyio.create_task_group() as tasks,
+    ):
+        process = Process(child)
+
+        async def read_log() -> None:
+            assert child.stderr is not None
+            async for text in TextReceiveStream(child.stderr):
+                process.log += text
+
+        tasks.start_soon(read_log)
+        process.url = (await process.logged(r"serving at (http://\S+)"))[1]
+        try:
+            yield process
+        finally:
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
+            tasks.cancel_scope.cancel()
+
+
+async def test_it_tells_where_it_serves_what(tmp_path):
+    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+        assert re.search(r"flows: tick, long, flood, stubborn$", process.log, re.MULTILINE)
+        assert (await client.get(f"{process.url}/health")).json() == {"status": "healthy"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_streams_finish_and_the_exit_code_is_0(tmp_path, number):
+    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+        async with client.stream("POST", f"{process.url}/tick", json={}) as response:
+            body = b""
+            async for data in response.aiter_bytes():
+                if not body:
+                    process.signal(number)
+                body += data
+
+        assert body.count(b'"answer"') == 10
+        assert body.endswith(b"data:[DONE]\n\n")
+        assert await process.exit_code(within=5) == 0
+        assert "Traceback" not in process.log
+
+
+async def test_an_idle_service_stops_at_once_also_with_open_connections(tmp_path):
+    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+        await client.get(f"{process.url}/health")
+        async with await anyio.connect_tcp("127.0.0.1", process.port):
+            process.signal()
+
+            assert await process.exit_code(within=4) == 0
+
+
+async def test_new_requests_get_503_while_the_service_drains(tmp_path):
+    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+        async with client.stream("POST", f"{process.url}/tick", json={}) as response:
+            parts = response.aiter_bytes()
+            await anext(parts)
+            process.signal()
+            statuses: set[int] = set()
+            with anyio.fail_after(2):
+                while 503 not in statuses:
+                    refused = await client.get(f"{process.url}/health")
+                    statuses.add(refused.status_code)
+
+        assert refused.json()["code"] == "stopping"
+        assert refused.headers["Connection"] == "close"
+
+
+async def test_runs_that_outlast_the_drain_are_cancelled_and_end_before_the_process(tmp_path):
+    async with started(tmp_path, drain_timeout=0.5) as process, httpx.AsyncClient() as client:
+        async with client.stream("POST", f"{process.url}/long", json={}) as response:
+            body = b""
+            async for data in response.aiter_bytes():
+                if not body:
+                    process.signal()
+                body += data
+
+        assert b"[DONE]" not in body
+        assert await process.exit_code(within=3) == 0
+        await process.logged("tick ended")
+
+
+async def test_a_second_signal_ends_all_at_once(tmp_path):
+    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+        async with client.stream("POST", f"{process.url}/long", json={}) as response:
+            parts = response.aiter_bytes()
+            await anext(parts)
+            process.signal()
+            await anyio.sleep(0.3)
+            process.signal()
+
+            assert await process.exit_code(within=1.5) == 130
+        await process.logged("tick ended")
+
+
+async def test_a_second_signal_ends_also_a_thread_that_hangs(tmp_path):
+    async with started(tmp_path) as process, httpx.AsyncClient(timeout=30) as client:
+        async with anyio.create_task_group() as tasks:
+
+            async def call() -> None:
+                with suppress(httpx.TransportError):
+                    await client.post(f"{process.url}/stubborn", json={})
+
+            tasks.start_soon(call)
+            await process.logged("stubborn started")
+            process.signal(signal.SIGINT)
+            await anyio.sleep(0.3)
+            process.signal(signal.SIGINT)
+
+            assert await process.exit_code(within=2.5) == 130
+
+
+async def test_an_echo_of_the_first_signal_is_not_a_second_one(tmp_path):
+    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+        async with client.stream("POST", f"{process.url}/tick", json={}) as response:
+            body = b""
+            async for data in response.aiter_bytes():
+                if not body:
+                    process.signal()
+                    process.signal(signal.SIGINT)
+                body += data
+
+        assert body.endswith(b"data:[DONE]\n\n")
+        assert await process.exit_code(within=5) == 0
+
+
+async def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path):
+    async with started(tmp_path, drain_timeout=0.3) as process:
+        async with await anyio.connect_tcp("127.0.0.1", process.port) as connection:
+            await connection.send(
+                b"POST /flood HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 2\r\n\r\n{}"
+            )
+            await connection.receive()
+            process.signal()
+
+            assert await process.exit_code(within=6) == 0
+        await process.logged("flood ended")
+
+
+if sys.platform == "linux":
+
+    async def test_a_reader_that_stalls_is_disconnected_after_the_write_timeout(tmp_path):
+        async with started(tmp_path, write_timeout=1, heartbeat=60) as process:
+            async with await anyio.connect_tcp("127.0.0.1", process.port) as connection:
+                raw = connection.extra(anyio.abc.SocketAttribute.raw_socket)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                await connection.send(
+                    b"POST /flood HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: 2\r\n\r\n{}"
+                )
+                await process.logged("flood ended")
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(f"{process.url}/health")).status_code == 200
+
+        assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+async def test_it_runs_with_and_without_uvloop(tmp_path, uvloop):
+    if not uvloop:
+        (tmp_path / "uvloop.py").write_text("raise ImportError('not here')", encoding="utf-8")
+    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+        body = (await client.post(f"{process.url}/tick", json={})).content
+        process.signal()
+
+        assert body.endswith(b"data:[DONE]\n\n")
+        assert await process.exit_code(within=4) == 0
+
+
+def test_a_port_in_use_is_a_config_error_of_one_line(make_app):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port}: .*in use; stop the other") as caught:
+            HttpService(HttpSettings(port=port)).run(make_app({}))
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "not a host", "x" * 300])
+def test_a_host_that_is_not_here_is_a_config_error_of_one_line(make_app, host):
+    with pytest.raises(ConfigError, match="host") as caught:
+        HttpService(HttpSettings(host=host, port=0)).run(make_app({}))
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_certificate_that_cannot_be_read_is_a_config_error(make_app, tmp_path):
+    settings = HttpSettings(port=0, certfile=tmp_path / "no.pem", keyfile=tmp_path / "no.key")
+    with pytest.raises(ConfigError, match="certfile"):
+        HttpService(settings).run(make_app({}))
+
+
+def test_a_certificate_needs_its_key(tmp_path):
+    with pytest.raises(ValueError, match="belong together"):
+        HttpSettings(certfile=tmp_path / "c.pem")
+
+
+async def test_an_ipv6_address_is_served_and_told_in_brackets(tmp_path):
+    async with started(tmp_path, host="::1") as process, httpx.AsyncClient() as client:
+        assert process.url.startswith("http://[::1]:")
+        assert (await client.get(f"{process.url}/health")).status_code == 200
