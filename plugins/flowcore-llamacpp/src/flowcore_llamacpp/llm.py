@@ -16,6 +16,9 @@ from flowcore_llamacpp.model_file import find_model
 from flowcore_llamacpp.request import encode_request
 from flowcore_llamacpp.settings import LlamaCppSettings
 
+CLOSE_SECONDS = 5.0
+"""How long :meth:`LlamaCppLLM.aclose` waits; what takes longer, such as a load, goes on alone."""
+
 
 class LlamaCppLLM(BaseLLM):
     """A GGUF model, run in this process by llama.cpp.
@@ -79,8 +82,10 @@ class LlamaCppLLM(BaseLLM):
         self._closed = True
         for generation in self._generations:
             generation.abort()
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._free, limiter=anyio.CapacityLimiter(1))
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await anyio.to_thread.run_sync(
+                self._free, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
+            )
 
     def _free(self) -> None:
         self._threads.shutdown()

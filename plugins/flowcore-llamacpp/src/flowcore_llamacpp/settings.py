@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flowcore import ModelSettings
 
@@ -55,23 +55,30 @@ class LlamaCppSettings(ModelSettings):
 
     model_name: str = ""
 
-    @model_validator(mode="after")
-    def _check_params(self) -> Self:
-        if reserved := sorted(RESERVED & self.params.keys()):
-            raise ValueError(
-                f"params may not set {', '.join(map(repr, reserved))}: the backend writes it"
-            )
-        _ = self.engine
-        return self
+    @field_validator("params")
+    @classmethod
+    def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
+        if reserved := sorted(RESERVED & params.keys()):
+            raise ValueError(f"{', '.join(map(repr, reserved))} is written by the backend itself")
+        try:
+            _engine_params(params)
+        except ValidationError as error:
+            faults = (f"{fault['loc'][0]!r}: {fault['msg']}" for fault in error.errors())
+            raise ValueError("; ".join(faults)) from None
+        return params
 
     @cached_property
     def engine(self) -> EngineParams:
         """The part of ``params`` that shapes the engine."""
-        return EngineParams.model_validate(
-            {key: value for key, value in self.params.items() if key in ENGINE_KEYS}
-        )
+        return _engine_params(self.params)
 
     @cached_property
     def sampling(self) -> dict[str, Any]:
         """The part of ``params`` that goes into each request."""
         return {key: value for key, value in self.params.items() if key not in ENGINE_KEYS}
+
+
+def _engine_params(params: dict[str, Any]) -> EngineParams:
+    return EngineParams.model_validate(
+        {key: value for key, value in params.items() if key in ENGINE_KEYS}
+    )
