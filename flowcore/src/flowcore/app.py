@@ -88,7 +88,8 @@ class FlowApp:
             stack.push_async_callback(self.backends.aclose)
             for lifespan in self.plugins.lifespans(self):
                 await stack.enter_async_context(lifespan)
-            self._tasks = await stack.enter_async_context(anyio.create_task_group())
+            # Not on the stack: a task group wraps what it sees passing into an ExceptionGroup.
+            self._tasks = await anyio.create_task_group().__aenter__()
             self._stack = stack.pop_all()
         return self
 
@@ -99,10 +100,14 @@ class FlowApp:
         traceback: TracebackType | None,
     ) -> None:
         """Cancel the runs that are left, then leave the lifespans and close the backends."""
-        self._tasks = None
+        tasks, self._tasks = self._tasks, None
         for run in tuple(self.runs.values()):
             run.cancel("shutdown")
-        await self._stack.__aexit__(kind, error, traceback)
+        try:
+            if tasks is not None:
+                await tasks.__aexit__(None, None, None)
+        finally:
+            await self._stack.__aexit__(kind, error, traceback)
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until no run is left, at most ``timeout`` seconds; return whether that is so."""

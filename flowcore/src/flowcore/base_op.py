@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
 
 from flowcore.backend import from_worker
@@ -15,6 +17,8 @@ from flowcore.errors import OpDefinitionError
 from flowcore.user_op import UserOp
 
 T = TypeVar("T")
+
+_in_worker: ContextVar[bool] = ContextVar("in_worker", default=False)
 
 
 class BaseAsyncOp(UserOp):
@@ -112,9 +116,16 @@ class BaseOp(UserOp):
         return result
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(
-            function, limiter=self.run.resources.threads, abandon_on_cancel=True
-        )
+        # A sync op that calls a sync sub-op sleeps meanwhile: were the sub-op to wait for a thread
+        # of the pool as well, a pool full of such ops would wait for ever.
+        nested = _in_worker.get()
+        limiter = anyio.CapacityLimiter(1) if nested else self.run.resources.threads
+
+        def work() -> T:
+            _in_worker.set(True)
+            return function()
+
+        return await anyio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
 
     def _has_fallback(self) -> bool:
         return type(self).default_execute is not BaseOp.default_execute

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from dotenv import dotenv_values
@@ -110,10 +109,7 @@ def load_config(*sources: str | os.PathLike[str] | Mapping[str, Any]) -> FlowCon
     Example:
         ``load_config("my.yaml", "llm.default.model_name=qwen3-max")``
     """
-    environment = {
-        **{name: value for name, value in dotenv_values(".env").items() if value is not None},
-        **os.environ,
-    }
+    environment = {**_read_dotenv(), **os.environ}
     overrides = [s for s in sources if isinstance(s, str) and _is_override(s)]
     files = [s for s in sources if not (isinstance(s, str) and _is_override(s))] or ["default"]
     layers = [
@@ -139,6 +135,14 @@ def load_config(*sources: str | os.PathLike[str] | Mapping[str, Any]) -> FlowCon
     return config.loaded_from(origins, environment)
 
 
+def _read_dotenv() -> dict[str, str]:
+    try:
+        values = dotenv_values(".env")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", ".env") from None
+    return {name: value for name, value in values.items() if value is not None}
+
+
 class _LayerSource(PydanticBaseSettingsSource):
     def __init__(self, settings_cls: type[BaseSettings], layer: Layer) -> None:
         super().__init__(settings_cls)
@@ -154,7 +158,7 @@ class _LayerSource(PydanticBaseSettingsSource):
 
 def _is_override(source: str) -> bool:
     key, equals, _ = source.partition("=")
-    return bool(equals) and not Path(source).is_file() and "/" not in key
+    return bool(equals) and "/" not in key and not os.path.isfile(source)  # noqa: PTH113
 
 
 def _file_layer(

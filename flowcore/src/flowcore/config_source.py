@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata, util
@@ -14,7 +15,9 @@ from flowcore.errors import ConfigError, did_you_mean
 from flowcore.validation import Origins
 
 ENV_PREFIX = "FLOWCORE_"
+NOT_CONFIG = frozenset({ENV_PREFIX, "FLOWCORE_LOG_LEVEL"})
 MAX_NODES = 100_000
+MAX_DEPTH = 64
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})")
 
 
@@ -64,7 +67,7 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
     """Take ``FLOWCORE_A__B=value`` for ``a.b``; names are lower-cased."""
     layer = Layer({}, Origins())
     for name, value in sorted(environment.items()):
-        if name.startswith(ENV_PREFIX) and name != ENV_PREFIX:
+        if name.startswith(ENV_PREFIX) and name not in NOT_CONFIG:
             keys = name.removeprefix(ENV_PREFIX).lower().split("__")
             _set(layer, keys, value, f"environment variable {name}")
     return layer
@@ -102,7 +105,8 @@ def find_config(name: str) -> Path:
         ConfigError: If there is no such file, or several packages ship one of that name.
     """
     for candidate in (Path(name), Path(f"{name}.yaml"), Path(f"{name}.yml")):
-        if candidate.is_file():
+        # Unlike Path.is_file, this takes a name that no file system would.
+        if os.path.isfile(candidate):  # noqa: PTH113
             return candidate
     packaged = packaged_configs()
     found = packaged.get(name, [])
@@ -146,9 +150,10 @@ def _prepare(
         keys, node = pending.pop()
         line = f"{path}:{node.start_mark.line + 1}"
         origins.setdefault(keys, line)
-        # Aliases let a few lines stand for billions of nodes.
-        if len(origins) > MAX_NODES:
-            raise ConfigError(f"the file has more than {MAX_NODES} values", line)
+        # Aliases let a few lines stand for billions of nodes, or for themselves.
+        if len(origins) > MAX_NODES or len(keys) > MAX_DEPTH:
+            limits = f"{MAX_NODES} values or {MAX_DEPTH} levels"
+            raise ConfigError(f"the file has more than {limits}, perhaps through aliases", line)
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key_node, value_node in node.value:

@@ -89,7 +89,7 @@ class PluginHost:
         """
         if not self._pm.is_registered(plugin):
             name = getattr(plugin, "__name__", type(plugin).__name__)
-            self._register(Plugin(name, module=name), plugin)
+            self._register(Plugin(name, module=name), plugin, f"object {id(plugin)}")
 
     @property
     def failures(self) -> list[Plugin]:
@@ -142,7 +142,7 @@ class PluginHost:
     def _load(self, plugin: Plugin, load: Callable[[], object]) -> None:
         try:
             module = load()
-            self._register(plugin, module)
+            self._register(plugin, module, f"entry point {plugin.name}")
         except DuplicateNameError:
             raise
         # A plugin may raise anything at import, also SystemExit; it must not take others down.
@@ -152,14 +152,14 @@ class PluginHost:
             logger.debug("the traceback of %s", plugin, exc_info=error)
             self.plugins.append(replace(plugin, error=cause))
 
-    def _register(self, plugin: Plugin, module: object) -> None:
-        self._pm.register(module, name=plugin.name)
+    def _register(self, plugin: Plugin, module: object, key: str) -> None:
+        self._pm.register(module, name=key)
         try:
             registered = Catalog()
             hooks = self._call_registration_hooks(plugin, module, registered)
             self.catalog.merge(registered)
         except BaseException:
-            self._pm.unregister(name=plugin.name)
+            self._pm.unregister(name=key)
             raise
         self.plugins.append(replace(plugin, hooks=tuple(hooks)))
 

@@ -13,7 +13,7 @@ from flowcore.backend import Backend, BackendSettings
 from flowcore.catalog import Catalog
 from flowcore.config import FlowConfig
 from flowcore.embedding import BaseEmbeddingModel
-from flowcore.errors import ConfigError, UnknownNameError
+from flowcore.errors import ConfigError, UnknownNameError, did_you_mean
 from flowcore.llm import BaseLLM
 from flowcore.registry import Registry
 from flowcore.validation import validate_section
@@ -134,7 +134,8 @@ def _section(
         path = (kind, name)
         backend = entry.get("backend")
         if not isinstance(backend, str):
-            raise ConfigError(f"{kind}.{name} needs a `backend`", config.origins.find(path))
+            guess = did_you_mean(name, entries.keys() - {name})
+            raise ConfigError(f"{kind}.{name} needs a `backend`{guess}", config.origins.find(path))
         try:
             cls = registry.lookup(backend, hint(backend))
         except UnknownNameError as error:

@@ -107,7 +107,7 @@ class Run:
         self.state = RunState.RUNNING
         self.response = FlowResponse()
         self.data: dict[str, Any] = dict(inputs)
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.cancel_reason = ""
         self.started_at = time.time()
         self.resources = resources
@@ -241,14 +241,19 @@ class Run:
                 try:
                     await body()
                     state = RunState.DONE
-                # SystemExit too: an op that calls a library which exits must not end the server.
-                except (Exception, SystemExit) as error:  # noqa: BLE001
+                except StopAsyncIteration as error:
+                    # It would end the loop of whoever reads the run, as if all were well.
+                    state, self.error = RunState.FAILED, _failure(error)
+                except Exception as error:  # noqa: BLE001 - it is for whoever reads the run
                     state, self.error = RunState.FAILED, error
+                except SystemExit as error:
+                    # An op that calls a library which exits must not end the server.
+                    state, self.error = RunState.FAILED, _failure(error)
                 except anyio.get_cancelled_exc_class() as error:
                     # Awaiting something that others cancelled looks like a cancellation of the run.
                     if anyio.current_effective_deadline() == -float("inf"):
                         raise
-                    state, self.error = RunState.FAILED, error
+                    state, self.error = RunState.FAILED, _failure(error)
         finally:
             self._end(state)
 
@@ -296,6 +301,13 @@ def error_text(error: BaseException | None) -> str:
         return text
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+def _failure(cause: BaseException) -> RunFailedError:
+    text = f": {cause}" if str(cause) else ""
+    failure = RunFailedError(f"an op raised {type(cause).__name__}{text}")
+    failure.__cause__ = cause
+    return failure
 
 
 def _text(payload: object) -> str:

@@ -17,7 +17,12 @@ class Origins(dict[Path, str]):
     """Where values were said, by their path: ``("http", "port")`` → ``"my.yaml:5"``."""
 
     def find(self, path: Sequence[str | int]) -> str:
-        """Return the origin of the value at ``path``, or of the nearest section around it."""
+        """Return the origin of the value at ``path``, or else of one in it, or else around it."""
+        whole = tuple(path)
+        if whole not in self:
+            for known, origin in self.items():
+                if known[: len(whole)] == whole and whole:
+                    return origin
         for end in range(len(path), -1, -1):
             if origin := self.get(tuple(path[:end])):
                 return origin
