@@ -107,10 +107,8 @@ async def test_the_smoke_test_passes_against_the_running_server(env: Upstream, s
 
 async def test_the_users_own_op_wins_over_the_plugins(env: Upstream, serve: Serve, folder: Path):
     text = (folder / "my_ops.py").read_text(encoding="utf-8")
-    text = text.replace(
-        "await self.context.add",
-        "stream_chunk.metadata['mine'] = 1\n                await self.context.add",
-    )
+    mine = "chunk.metadata['mine'] = 1\n                await"
+    text = text.replace("await self.context.add", f"{mine} self.context.add")
     (folder / "my_ops.py").write_text(text, encoding="utf-8")
     async with serve(*STREAM) as url, HttpClient(url) as client:
         stream = client.execute_stream_flow("demo_stream_http_flow", query="What is AI?")

@@ -12,6 +12,7 @@ import anyio
 from hypercorn.config import Config
 
 from flowcore import BaseService, FlowApp
+from flowcore_http.client import HttpClient
 from flowcore_http.connections import CLOSE_SECONDS, serve, server_config
 from flowcore_http.inflight import InFlight
 from flowcore_http.listener import listen, url_of
@@ -56,6 +57,11 @@ class HttpService(BaseService):
             interrupted = anyio.run(self._serve, app, config, sock, backend_options=options)
         if interrupted:
             sys.exit(INTERRUPTED)
+
+    @classmethod
+    def connect(cls, url: str) -> HttpClient:
+        """Return a client for a server at ``url``."""
+        return HttpClient(url)
 
     async def _serve(self, app: FlowApp, config: Config, sock: socket.socket) -> bool:
         quart = create_app(app, self.settings)

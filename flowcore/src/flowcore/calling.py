@@ -83,7 +83,10 @@ async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Print
         good = good and kind is not ChunkEnum.ERROR
         printer.chunk(
             FlowStreamChunk(
-                chunk_type=kind, chunk=chunk["content"], metadata=chunk.get("metadata", {})
+                flow_id=chunk.get("flow_id", ""),
+                chunk_type=kind,
+                chunk=chunk["content"],
+                metadata=chunk.get("metadata", {}),
             )
         )
     return good
