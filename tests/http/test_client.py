@@ -106,8 +106,8 @@ async def test_the_blocking_client_does_the_same(serve):
 
 async def test_another_sse_client_reads_the_same_texts(serve):
     async with serve(FLOWS, *OPS) as server, httpx.AsyncClient() as client:
-        request = {"method": "POST", "url": f"{server.url}/say", "json": {"texts": AWKWARD}}
-        async with httpx_sse.aconnect_sse(client, **request) as source:
+        url, body = f"{server.url}/say", {"texts": AWKWARD}
+        async with httpx_sse.aconnect_sse(client, "POST", url, json=body) as source:
             events = [event.data async for event in source.aiter_sse()]
 
     assert events.pop() == "[DONE]"
@@ -117,13 +117,16 @@ async def test_another_sse_client_reads_the_same_texts(serve):
 
 async def test_a_client_that_splits_lines_as_httpx_does_loses_nothing(serve):
     texts: list[str] = []
-    async with serve(FLOWS, *OPS) as server, httpx.AsyncClient() as client:
-        async with client.stream("POST", f"{server.url}/say", json={"texts": AWKWARD}) as response:
-            async for line in response.aiter_lines():
-                if line.startswith("data:") and line != "data:[DONE]":
-                    chunk = httpx.Response(200, text=line[5:]).json()
-                    if chunk["chunk_type"] == "answer":
-                        texts.append(chunk["chunk"])
+    async with (
+        serve(FLOWS, *OPS) as server,
+        httpx.AsyncClient() as client,
+        client.stream("POST", f"{server.url}/say", json={"texts": AWKWARD}) as response,
+    ):
+        async for line in response.aiter_lines():
+            if line.startswith("data:") and line != "data:[DONE]":
+                chunk = httpx.Response(200, text=line[5:]).json()
+                if chunk["chunk_type"] == "answer":
+                    texts.append(chunk["chunk"])
 
     assert texts == AWKWARD
 
@@ -142,6 +145,7 @@ async def test_inputs_may_be_messages(serve):
     async with serve(FLOWS, *OPS) as server, HttpClient(server.url) as client:
         response = await client.execute_flow("echo", value=[Message(content="hi")])
 
+    assert isinstance(response.answer, dict)
     assert response.answer["said"][0]["content"] == "hi"
 
 
@@ -150,9 +154,9 @@ async def test_an_input_may_be_called_like_an_argument_of_the_client(serve):
         async def async_execute(self):
             self.context.response.answer = [self.context["flow"], self.context["self"]]
 
-    async with serve({"names": {"flow_content": "NamesOp()"}}, NamesOp) as server:
-        async with HttpClient(server.url) as client:
-            response = await client.execute_flow("names", flow="a", self="b")
+    flows = {"names": {"flow_content": "NamesOp()"}}
+    async with serve(flows, NamesOp) as server, HttpClient(server.url) as client:
+        response = await client.execute_flow("names", flow="a", self="b")
 
     assert response.answer == ["a", "b"]
 
@@ -190,13 +194,13 @@ async def test_leaving_the_loop_cancels_the_run(serve):
             finally:
                 ended.set()
 
-    async with serve({"endless": "EndlessOp()"}, EndlessOp) as server:
-        async with HttpClient(server.url) as client:
-            async for chunk in client.execute_stream_flow("endless"):
-                assert chunk["content"] == "x"
-                break
-            with anyio.fail_after(2):
-                await ended.wait()
+    flows = {"endless": "EndlessOp()"}
+    async with serve(flows, EndlessOp) as server, HttpClient(server.url) as client:
+        async for chunk in client.execute_stream_flow("endless"):
+            assert chunk["content"] == "x"
+            break
+        with anyio.fail_after(2):
+            await ended.wait()
 
 
 async def test_leaving_the_blocking_loop_cancels_the_run(serve):

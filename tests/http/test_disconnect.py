@@ -198,7 +198,7 @@ async def test_a_call_that_the_server_cancels_leaves_no_task_and_no_run(make_app
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
+    scope: Any = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.1"}, "http_version": "1.1",
         "method": "POST", "scheme": "http", "path": "/watched", "raw_path": b"/watched",
         "query_string": b"", "root_path": "", "client": None, "server": None, "extensions": {},

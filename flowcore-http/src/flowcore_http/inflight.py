@@ -12,7 +12,13 @@ from quart.asgi import ASGIHTTPConnection
 from flowcore import Run
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
+    from hypercorn.typing import (
+        ASGIFramework,
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        ASGISendEvent,
+        Scope,
+    )
 
 _RUN = "flowcore.run"
 _QUART_VERSION = tuple(int(part) for part in importlib.metadata.version("quart").split(".")[:2])
@@ -43,10 +49,23 @@ class InFlight:
             await self._app(scope, receive, send)
             return
         entry = cast("dict[str, Any]", scope)
+        client_lost = False
+
+        async def send_to_client(message: ASGISendEvent) -> None:
+            nonlocal client_lost
+            try:
+                await send(message)
+            except OSError:
+                client_lost = True
+                raise
+
         self._count += 1
         self._idle.clear()
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_to_client)
+        except Exception:
+            if not client_lost:
+                raise
         finally:
             run: Run | None = entry.get(_RUN)
             if run is not None:
