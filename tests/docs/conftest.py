@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from flowcore import C, Catalog
+
+from .reader import Reader, environment
+from .upstream import upstream
+
+
+@pytest.fixture(scope="session")
+def upstream_url() -> Generator[str]:
+    with upstream() as url:
+        yield url
+
+
+@pytest.fixture
+def reader(
+    upstream_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Reader]:
+    """A reader with an empty folder."""
+    modules = set(sys.modules)
+    reader = Reader(tmp_path, environment(upstream_url))
+    for name in os.environ.keys() - reader.environment.keys():
+        monkeypatch.delenv(name)
+    for name, value in reader.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", reader.module)
+    # What a page's decorators register must not show on another page.
+    for name, registry in vars(Catalog()).items():
+        monkeypatch.setattr(C, name, registry)
+    yield reader
+    reader.close()
+    for name in set(sys.modules) - modules:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]

@@ -1,0 +1,106 @@
+"""The pages of the documentation, and the fenced blocks and links in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    The first word after the fence is its language; what follows are options that a reader of the
+    rendered page does not see: ``file=NAME`` saves the block under that name, ``output`` says that
+    it is what the Python block before it prints.
+    """
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    prose: str = ""
+    """The paragraph right before the block."""
+
+    @property
+    def file(self) -> str:
+        return self.options.get("file", "")
+
+    def __str__(self) -> str:
+        return f"{page_name(self.page)}:{self.line}"
+
+
+def page_name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the fenced blocks of a page, in order."""
+    found: list[Block] = []
+    prose = ""
+    for token in _tokens(page):
+        if token.type == "inline":
+            prose = token.content
+        elif token.type in {"fence", "code_block"}:
+            language, *options = token.info.split()[:9] or [""]
+            pairs = (option.partition("=") for option in options)
+            line = (token.map or [0])[0] + 1
+            found.append(
+                Block(
+                    page, line, language, token.content, {k: v for k, _, v in pairs}, prose
+                )
+            )
+    return found
+
+
+def links(page: Path) -> list[str]:
+    """Return the targets of all links of a page."""
+    return [
+        str(child.attrs["href"])
+        for token in _tokens(page)
+        for child in token.children or ()
+        if child.type == "link_open"
+    ]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a page's headings."""
+    tokens = _tokens(page)
+    titles = [
+        following.content
+        for token, following in zip(tokens, tokens[1:], strict=False)
+        if token.type == "heading_open"
+    ]
+    return {_anchor(title) for title in titles}
+
+
+def code_spans(page: Path) -> set[str]:
+    """Return all that stands in `code spans` on a page."""
+    return {span.content for span in _children(page) if span.type == "code_inline"}
+
+
+def _children(page: Path) -> Iterator[Token]:
+    for token in _tokens(page):
+        yield from token.children or ()
+
+
+def _tokens(page: Path) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
+
+
+def _anchor(title: str) -> str:
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")

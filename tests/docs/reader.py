@@ -1,0 +1,224 @@
+"""A reader who does what a page says, block by block, in a folder of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Timer
+
+import yaml
+from dotenv import dotenv_values
+
+from flowcore import FlowApp, load_config
+
+from .markdown import Block
+
+PORT = "8002"
+SERVING = re.compile(r"serving at http://127\.0\.0\.1:(\d+)")
+# `flowcore config=…`: without a subcommand, settings mean that a server is started.
+STARTS_SERVER = re.compile(r"flowcore (serve )?config=\S+( [\w.]+=\S+)*")
+PATIENCE = 60
+"""How long one command may take, in seconds, on a busy machine."""
+
+
+class Reader:
+    """Keeps what a page's blocks share: folder, environment, names, and the server that runs.
+
+    Args:
+        folder: Where files are saved and commands run; it is the working directory.
+        environment: Environment of the commands.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = dict(environment)
+        self.module = types.ModuleType("__main__")
+        self.port = PORT
+        self.printed = ""
+        self._server: subprocess.Popen[str] | None = None
+
+    def follow(self, block: Block) -> None:
+        """Do what a block says; an AssertionError or any exception tells that it is wrong."""
+        if block.file:
+            assert f"`{block.file}`" in block.prose, f"say above the block: save as {block.file}"
+            self._save(block)
+        getattr(self, f"_{block.language or 'plain'}")(block)
+
+    def close(self) -> None:
+        """Stop the server, if one runs."""
+        if self._server is None:
+            return
+        self._server.send_signal(signal.SIGTERM)
+        _, errors = self._server.communicate(timeout=PATIENCE)
+        self._server = None
+        self.port = PORT
+        assert "Traceback" not in errors, errors
+
+    # --- languages ---
+
+    def _python(self, block: Block) -> None:
+        # Line numbers of the page, so that a traceback leads there.
+        code = compile(
+            "\n" * block.line + self._localised(block.text), block.page, "exec", dont_inherit=True
+        )
+        if block.file:
+            return
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, vars(self.module))
+        self.printed = printed.getvalue()
+
+    def _text(self, block: Block) -> None:
+        if "output" in block.options:
+            assert_matches(self.printed, block.text)
+
+    def _yaml(self, block: Block) -> None:
+        if block.file.endswith("_prompt.yaml"):
+            texts = yaml.safe_load(block.text)
+            assert all(isinstance(text, str) for text in texts.values())
+            return
+        config = load_config(block.file or yaml.safe_load(block.text))
+        FlowApp(config)
+
+    def _bash(self, block: Block) -> None:
+        self._run(block.text)
+
+    def _console(self, block: Block) -> None:
+        for command, output in commands(block.text):
+            assert_matches(self._run(command), self._localised(output))
+
+    def _toml(self, block: Block) -> None:
+        project = tomllib.loads(block.text).get("project", {})
+        if block.file == "pyproject.toml" and "entry-points" in project:
+            self._install(project)
+
+    def _json(self, block: Block) -> None:
+        json.loads(block.text)
+
+    def _ini(self, block: Block) -> None:
+        assert all(dotenv_values(stream=io.StringIO(block.text)).values())
+
+    # --- what they need ---
+
+    def _localised(self, text: str) -> str:
+        return text.replace(PORT, self.port)
+
+    def _save(self, block: Block) -> None:
+        path = self.folder / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = self._localised(block.text) if block.language == "python" else block.text
+        path.write_text(text, encoding="utf-8")
+
+    def _run(self, command: str) -> str:
+        """Run a command and return what it prints; a server is left running."""
+        if STARTS_SERVER.fullmatch(command.strip()):
+            return self._serve(command.strip())
+        expected_failure = command.endswith(" || true\n")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self._localised(command)],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode in {0, 2} or expected_failure, f"{command}\n{done.stdout}"
+        assert "Traceback" not in done.stdout, f"{command}\n{done.stdout}"
+        return done.stdout
+
+    def _serve(self, command: str) -> str:
+        self.close()
+        self._server = server = subprocess.Popen(
+            ["bash", "-c", f"exec {command} http.port=0"],
+            cwd=self.folder,
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert server.stderr is not None
+        watchdog = Timer(PATIENCE, server.kill)
+        watchdog.start()
+        printed = ""
+        for line in server.stderr:
+            printed += line
+            if found := SERVING.search(line):
+                watchdog.cancel()
+                self.port = found[1]
+                return printed
+        watchdog.cancel()
+        raise AssertionError(f"{command}: the server did not start\n{printed}")
+
+    def _install(self, project: Mapping[str, object]) -> None:
+        """Do what `pip install -e .` does for a pure Python project, without the network."""
+        name = str(project["name"])
+        info = self.folder / f"{name.replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: {project['version']}\n")
+        groups: Mapping[str, Mapping[str, str]] = project["entry-points"]  # pyright: ignore[reportAssignmentType]
+        lines = [
+            line
+            for group, entries in groups.items()
+            for line in (f"[{group}]", *(f"{key} = {value}" for key, value in entries.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        paths = [str(self.folder), str(self.folder / "src")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Split a console block into its commands, each with the output shown below it."""
+    found: list[tuple[str, str]] = []
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        lines = part.splitlines(keepends=True)
+        end = next(i for i, line in enumerate(lines) if not line.endswith("\\\n")) + 1
+        found.append(("".join(lines[:end]), "".join(lines[end:])))
+    return found
+
+
+def assert_matches(printed: str, shown: str) -> None:
+    """Compare an output with what a page shows of it.
+
+    On the page, ``…`` stands for some characters of a line and a line ``...`` for some lines.
+    """
+    pattern = "\n".join(
+        r"(?s:.*)" if line == "..." else re.escape(line).replace("…", ".*?")
+        for line in _lines(shown)
+    )
+    actual = "\n".join(_lines(printed))
+    assert re.fullmatch(pattern, actual), f"the page shows\n{shown}\nbut it prints\n{printed}"
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+def environment(upstream_url: str) -> dict[str, str]:
+    """Return the environment of a reader whose model is the stub at ``upstream_url``."""
+    dropped = ("FLOW_", "FLOWCORE_", "OPENAI_", "PYTHONPATH", "VIRTUAL_ENV")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not (name.startswith(dropped) or name.upper().endswith("_PROXY"))
+    }
+    return {
+        **kept,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "FLOW_LLM_BASE_URL": upstream_url,
+        "FLOW_LLM_API_KEY": "sk-test",
+        "FLOW_EMBEDDING_BASE_URL": upstream_url,
+        "FLOW_EMBEDDING_API_KEY": "sk-test",
+        "PYTHONIOENCODING": "utf-8",
+        "NO_COLOR": "1",
+        "COLUMNS": "80",
+    }
