@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
-from flowcore import InputError, Message, Role
+from flowcore import FlowContext, InputError, Message, Role
 
 _MESSAGES = TypeAdapter(list[Message])
 _FROM_QUERY = "from_query"
 
 
-def read_messages(values: Mapping[str, Any], flow: str) -> list[Message]:
+def read_messages(context: FlowContext, flow: str) -> list[Message]:
     """Return the conversation, oldest message first.
 
     ``query`` becomes the last message, once: an op that has stored the result as ``messages`` does
     not make the next op add it again.
 
     Args:
-        values: The values of the context.
+        context: The context of the run.
         flow: Name of the flow, for messages.
 
     Raises:
         InputError: If there is neither ``query`` nor ``messages``, or one is malformed.
     """
     try:
-        messages = _MESSAGES.validate_python(values.get("messages") or [])
+        messages = _MESSAGES.validate_python(context.get("messages") or [])
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         raise InputError(
             flow, [{**fault, "loc": ("messages", *fault["loc"])} for fault in faults]
         ) from None
-    query = values.get("query") or ""
+    query = context.get("query") or ""
     if not isinstance(query, str):
         raise InputError(flow, [{"loc": ["query"], "msg": "must be a text", "type": "string_type"}])
     if query and not any(_FROM_QUERY in message.metadata for message in messages):
