@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def serve(folder: Path) -> Serve:
     """Return `serve(*settings)`: the server of the folder, in a process of its own."""
 
     @asynccontextmanager
-    async def start(*settings: str) -> AsyncIterator[str]:
+    async def start(*settings: str) -> AsyncGenerator[str]:
         manager = running(folder, *settings)
         url = await anyio.to_thread.run_sync(manager.__enter__)
         try:

@@ -258,7 +258,7 @@ def _import(module: str, origin: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     # The user's own module may raise anything; the cause goes along.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"cannot import {module!r}: {type(error).__name__}: {error}", origin
         ) from error

@@ -9,7 +9,9 @@ import anyio
 from flowcore.schema import FlowStreamChunk
 
 
-class _Queued(NamedTuple):
+class OwnedChunk(NamedTuple):
+    """A chunk that belongs to one run, and the size of its content in bytes."""
+
     chunk: FlowStreamChunk
     size: int
 
@@ -26,28 +28,29 @@ class Channel:
     """
 
     def __init__(self, max_chunks: int, max_bytes: int) -> None:
-        self._sender, self._receiver = anyio.create_memory_object_stream[_Queued](max_chunks)
+        self._sender, self._receiver = anyio.create_memory_object_stream[OwnedChunk](max_chunks)
         self._max_bytes = max_bytes
         self._queued_bytes = 0
         self._drained: anyio.Event | None = None
         self._filled: anyio.Event | None = None
         self._last: FlowStreamChunk | None = None
 
-    async def send(self, chunk: FlowStreamChunk, size: int) -> None:
-        """Queue a chunk of ``size`` bytes, and wait where the channel is full.
+    async def send(self, item: OwnedChunk) -> None:
+        """Queue a chunk, and wait before that where the channel is full.
 
         Raises:
             anyio.ClosedResourceError: If the channel was closed.
+            anyio.BrokenResourceError: If nobody will read it any more.
         """
         while self._queued_bytes >= self._max_bytes:
             if self._drained is None:
                 self._drained = anyio.Event()
             await self._drained.wait()
-        self._queued_bytes += size
+        self._queued_bytes += item.size
         try:
-            await self._sender.send(_Queued(chunk, size))
+            await self._sender.send(item)
         except BaseException:
-            self._queued_bytes -= size
+            self._queued_bytes -= item.size
             raise
         self._wake_reader()
 

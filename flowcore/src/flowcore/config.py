@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -57,6 +57,14 @@ class FlowConfig(BaseSettings):
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
     _environment: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
+
+    @field_validator("imports", "flow", "llm", "embedding_model", "vector_store", mode="before")
+    @classmethod
+    def _empty_section(cls, value: Any, info: ValidationInfo) -> Any:
+        # In YAML, a key whose lines are all commented out holds null.
+        if value is None:
+            return [] if info.field_name == "imports" else {}
+        return value
 
     @property
     def sections(self) -> Mapping[str, Any]:

@@ -201,7 +201,10 @@ def _set(layer: Layer, keys: list[str], value: str, origin: str) -> None:
             raise ConfigError(
                 f"{'.'.join(keys[:depth])} is given a value and keys of its own", origin
             )
-    section[keys[-1]] = _parse(value)
+    parsed = _parse(value)
+    if isinstance(section.get(keys[-1]), dict) and not isinstance(parsed, dict):
+        raise ConfigError(f"{'.'.join(keys)} is given a value and keys of its own", origin)
+    section[keys[-1]] = parsed
     layer.origins[tuple(keys)] = origin
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, KeysView, Mapping
 from typing import Any
 
+from anyio.lowlevel import checkpoint
+
 from flowcore.backend import from_worker
 from flowcore.errors import did_you_mean
 from flowcore.run import Run
@@ -51,8 +53,13 @@ class FlowContext:
             RunFailedError: If it is an error chunk; let it pass.
             ChunkError: If the payload has no JSON form.
         """
-        if await self._run.emit(chunk, self._op):
-            object.__setattr__(self, "emitted", self.emitted + 1)
+        owned = self._run.accept(chunk, self._op)
+        if owned is None:
+            await checkpoint()
+            return
+        # Counted first: a chunk that may be on its way must not be sent again by another try.
+        object.__setattr__(self, "emitted", self.emitted + 1)
+        await self._run.send(owned, self._op)
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""

@@ -17,17 +17,18 @@ The grammar is a small part of Python's; nothing of it is ever handed to ``eval`
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from flowcore.errors import ExpressionError, OpDefinitionError, UnknownNameError, did_you_mean
-from flowcore.op import Op, check_op
+from flowcore.op import MAX_OPS, Op, check_op, check_tree
 from flowcore.registry import Registry
 
 MAX_CHARS = 32 * 1024
 MAX_DEPTH = 64
-MAX_OPS = 10_000
 
 Hint = Callable[[str], str]
 
@@ -56,7 +57,9 @@ def compile_expression(
         ExpressionError: If the expression is not in the grammar, names an unknown op, or an op
             refuses its parameters.
     """
-    return _Compiler(textwrap.dedent(source).rstrip(), flow, ops, origin, hint).compile()
+    # To ast, a lone carriage return ends a line.
+    lines = re.sub("\r\n?", "\n", textwrap.dedent(source).rstrip())
+    return _Compiler(lines, flow, ops, origin, hint).compile()
 
 
 class _Compiler:
@@ -75,7 +78,9 @@ class _Compiler:
         if not self.source.strip():
             self.fail_at(1, 1, "the expression is empty; write an op, such as StreamChatOp()")
         try:
-            *statements, last = ast.parse(self.source).body
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)
+                *statements, last = ast.parse(self.source).body
         except SyntaxError as error:
             self.fail_at(error.lineno or 1, error.offset or 1, f"not an expression: {error.msg}")
         except ValueError as error:
@@ -86,7 +91,9 @@ class _Compiler:
             self.statement(statement)
         if not isinstance(last, ast.Expr):
             self.fail(last, "the last line must be an op, or ops joined by >> and |")
-        return self.op(last.value)
+        root = self.op(last.value)
+        self.check_tree(last, root)
+        return root
 
     def statement(self, node: ast.stmt) -> None:
         match node:
@@ -167,7 +174,8 @@ class _Compiler:
         for operand in reversed(operands):
             right = self.op(operand)
             result = result >> right if kind is ast.RShift else result | right
-        self.check_tree(node, result)
+            if len(list(result.children())) > MAX_OPS:
+                self.check_tree(node, result)
         return result
 
     def attach(self, node: ast.AST, owner: Op, others: Any) -> Op:
@@ -179,17 +187,10 @@ class _Compiler:
         return owner
 
     def check_tree(self, node: ast.AST, root: Op) -> None:
-        # Named ops may be used again and again: a few lines can stand for millions of ops.
-        count = 0
-        pending = [root]
-        while pending:
-            children = [child for _, child in pending.pop().children()]
-            if any(child is root for child in children):
-                self.fail(node, f"op {root.name!r} would become a part of itself")
-            count += len(children)
-            if count > MAX_OPS:
-                self.fail(node, f"the flow grows beyond {MAX_OPS} ops")
-            pending += children
+        try:
+            check_tree(root)
+        except OpDefinitionError as error:
+            self.fail(node, str(error))
 
     def key(self, node: ast.expr, key: ast.expr | None) -> str | int | float | bool | None:
         if not isinstance(key, ast.Constant):
@@ -214,12 +215,19 @@ class _Compiler:
         ):
             self.fail(node, "`*` and `**` are not allowed in arguments")
         args = [self.value(arg) for arg in node.args]
+        names = [keyword.arg for keyword in node.keywords]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            self.fail(node, f"the parameter {repeated[0]!r} is given twice")
         kwargs = {str(keyword.arg): self.value(keyword.value) for keyword in node.keywords}
         try:
-            return check_op(cls(*args, **kwargs), name)
+            op = check_op(cls(*args, **kwargs), name)
         # Whatever a user's __init__ raises is about these arguments.
         except Exception as error:  # noqa: BLE001
-            self.fail(node, f"{name} refuses its parameters: {error}", error)
+            hint = "; parameters are written as name=value" if node.args else ""
+            self.fail(node, f"{name} refuses its parameters: {error}{hint}", error)
+        if "ops" not in vars(op):
+            self.fail(node, f"{name}.__init__ must call super().__init__(**kwargs)")
+        return op
 
     def fail(self, node: ast.AST, message: str, cause: Exception | None = None) -> NoReturn:
         line: int = getattr(node, "lineno", 1)

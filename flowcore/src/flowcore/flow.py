@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowcore.errors import ConfigError, FlowcoreError
+from flowcore.errors import ConfigError, FlowcoreError, InputError
 from flowcore.expression import Hint, compile_expression, no_hint
 from flowcore.input_schema import InputField, InputSchema
-from flowcore.op import Op
+from flowcore.op import Op, check_tree
 from flowcore.registry import Registry
 from flowcore.run import Run
 from flowcore.user_op import UserOp
@@ -72,10 +72,14 @@ class Flow:
         self.stream = stream
         self.description = description
         try:
+            check_tree(op)
             self._inputs = InputSchema(name, input_schema or {})
             for _, part in self.walk():
                 if isinstance(part, UserOp):
                     part.load_prompts(language)
+        except InputError as error:
+            message = str(error).replace("invalid input", "a default in the input_schema is wrong")
+            raise ConfigError(message) from None
         except FlowcoreError as error:
             raise ConfigError(f"flow {name!r}: {error}") from error
 

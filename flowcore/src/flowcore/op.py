@@ -6,9 +6,10 @@ an op keeps on ``self`` while it runs belongs to that run alone.
 
 from __future__ import annotations
 
-import logging
+import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Self, cast
 
 import anyio
@@ -17,7 +18,7 @@ from flowcore.context import FlowContext
 from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.run import Run
 
-logger = logging.getLogger("flowcore")
+MAX_OPS = 10_000
 
 
 class Op:
@@ -91,11 +92,7 @@ class Op:
     def children(self) -> Iterator[tuple[str, Op]]:
         """Yield the ops that this one holds, each with the name by which it holds it."""
         for key, value in vars(self).items():
-            if isinstance(value, Op):
-                yield key, value
-            elif type(value) in _CONTAINERS:
-                pairs: Any = value.items() if isinstance(value, dict) else enumerate(value, 1)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportUnknownArgumentType]
-                yield from ((str(name), op) for name, op in pairs if isinstance(op, Op))
+            yield from _ops_in(key, value)
 
     # --- execution ---
 
@@ -106,7 +103,7 @@ class Op:
         """
         clone = object.__new__(type(self))
         clone.__dict__ = {
-            key: _own(value, run) if type(value) in _CONTAINERS or isinstance(value, Op) else value
+            key: own_copy(value, run) if isinstance(value, _COPIED) else value
             for key, value in vars(self).items()
         }
         clone._run = run
@@ -136,6 +133,9 @@ class SequentialOp(Op):
         super().__init__()
         self.steps = list(steps)
 
+    def __lshift__(self, others: object) -> NoReturn:
+        _refuse_sub_ops("a sequence")
+
     async def async_call(self, **values: Any) -> Any:
         """Run the steps in order and return what the last one returned."""
         self.context.update(values)
@@ -154,6 +154,9 @@ class ParallelOp(Op):
     def __init__(self, branches: Sequence[Op]) -> None:
         super().__init__()
         self.branches = list(branches)
+
+    def __lshift__(self, others: object) -> NoReturn:
+        _refuse_sub_ops("parallel ops")
 
     async def async_call(self, **values: Any) -> list[Any]:
         """Run the branches and return what they returned, in the order written."""
@@ -205,25 +208,72 @@ def check_op(value: object, taker: str) -> Op:
     raise OpDefinitionError(f"{taker} takes ops, not {value!r}{hint}")
 
 
+def _refuse_sub_ops(taker: str) -> NoReturn:
+    raise OpDefinitionError(
+        f"`<<` gives sub-ops to a single op, not to {taker}; write a >> (b << c) with parentheses"
+    )
+
+
 def _parts(op: Op, kind: type[SequentialOp | ParallelOp]) -> list[Op]:
     if isinstance(op, kind):
         return op.steps if isinstance(op, SequentialOp) else op.branches
     return [op]
 
 
-def _own(value: Any, run: Run) -> Any:
+def check_tree(root: Op) -> None:
+    """Check that a tree of ops is finite, and small enough to be copied for each run.
+
+    Raises:
+        OpDefinitionError: If an op holds itself, or there are more than ``MAX_OPS`` ops.
+    """
+    # An op may stand in many places: a few lines can make millions of ops.
+    count = 0
+    pending: list[tuple[Op, tuple[Op, ...]]] = [(root, ())]
+    while pending:
+        op, above = pending.pop()
+        if any(op is ancestor for ancestor in above):
+            raise OpDefinitionError(f"op {op.name!r} is a part of itself")
+        count += 1
+        if count > MAX_OPS:
+            raise OpDefinitionError(f"the flow has more than {MAX_OPS} ops")
+        pending += [(child, (*above, op)) for _, child in op.children()]
+
+
+def own_copy(value: Any, run: Run | None = None) -> Any:
+    """Copy lists, dicts, sets and what they hold of these; bind ops; share everything else."""
     if isinstance(value, Op):
-        return value.bind(run)
-    kind = cast("Any", type(value))
-    if kind not in _CONTAINERS:
-        return value
-    if issubclass(kind, dict):
-        return kind({key: _own(item, run) for key, item in value.items()})
-    return kind(_own(item, run) for item in value)
+        return value if run is None else value.bind(run)
+    if copier := _COPIERS.get(type(value)):
+        return copier(value, run)
+    # defaultdict, deque and the like know better how they are copied.
+    return copy.copy(cast("Any", value)) if isinstance(value, _COPIED) else value
+
+
+def _ops_in(name: str, value: object) -> Iterator[tuple[str, Op]]:
+    if isinstance(value, Op):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in cast("dict[object, object]", value).items():
+            yield from _ops_in(str(key), item)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(cast("list[object]", value), 1):
+            yield from _ops_in(f"{name}[{number}]", item)
 
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-_CONTAINERS = frozenset({list, dict, set, tuple, SubOps})
+def _copy_items(kind: type) -> Callable[[Any, Run | None], Any]:
+    return lambda value, run: kind(own_copy(item, run) for item in value)
+
+
+def _copy_values(kind: type) -> Callable[[Any, Run | None], Any]:
+    return lambda value, run: kind((key, own_copy(item, run)) for key, item in value.items())
+
+
+_COPIERS: Mapping[type, Callable[[Any, Run | None], Any]] = {
+    **{kind: _copy_items(kind) for kind in (list, tuple, set)},
+    **{kind: _copy_values(kind) for kind in (dict, SubOps)},
+}
+_COPIED = (Op, list, dict, set, tuple, deque)

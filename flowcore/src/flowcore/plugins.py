@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from importlib import metadata
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -142,7 +143,7 @@ class PluginHost:
     def _load(self, plugin: Plugin, load: Callable[[], object]) -> None:
         try:
             module = load()
-            self._register(plugin, module, f"entry point {plugin.name}")
+            self._register(plugin, module, f"entry point {plugin.name} of {plugin.distribution}")
         except DuplicateNameError:
             raise
         # A plugin may raise anything at import, also SystemExit; it must not take others down.
@@ -171,6 +172,13 @@ class PluginHost:
             if not caller.has_spec():
                 known = [name for name in vars(hookspecs) if name.startswith("flowcore_")]
                 raise PluginError(f"unknown hook {caller.name!r}{did_you_mean(caller.name, known)}")
+            for impl in caller.get_hookimpls():
+                if impl.plugin is module and (
+                    impl.wrapper or impl.hookwrapper or iscoroutinefunction(impl.function)
+                ):
+                    raise PluginError(
+                        f"{caller.name} must be a plain function, no wrapper or async"
+                    )
         implemented = {caller.name: caller for caller in callers}
         for argument, registrar in catalog.registrars(str(plugin)).items():
             if caller := implemented.get(f"flowcore_register_{argument}"):

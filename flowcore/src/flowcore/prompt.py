@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -70,7 +69,6 @@ def prompt_file(source: Path) -> Path:
     return source.with_name(f"{stem}_prompt.yaml" if stem else "prompt.yaml")
 
 
-@lru_cache(maxsize=1024)
 def _load(path: Path) -> MappingProxyType[str, str]:
     try:
         with path.open("rb") as file:

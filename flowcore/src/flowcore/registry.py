@@ -66,7 +66,10 @@ class Registry(Mapping[str, type[T]]):
             return self._entries[name].value
         except KeyError:
             if not (hint or did_you_mean(name, self._entries)):
-                hint = "no installed plugin provides it; `flowcore plugins` lists them"
+                hint = (
+                    "no installed plugin provides it, nor does a module under `imports`; "
+                    "`flowcore plugins` lists the plugins"
+                )
             raise UnknownNameError(self.kind, name, self._entries, hint) from None
 
     def __getitem__(self, name: str) -> type[T]:

@@ -10,10 +10,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
-from anyio.lowlevel import checkpoint
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from flowcore.channel import Channel
+from flowcore.channel import Channel, OwnedChunk
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import ChunkError, FlowcoreError, RunCancelledError, RunFailedError
 from flowcore.llm import BaseLLM
@@ -165,11 +164,12 @@ class Run:
 
     # --- for ops, through their context ---
 
-    async def emit(self, chunk: FlowStreamChunk, op: str) -> bool:
-        """Send a chunk on behalf of an op, and wait where the reader is slow.
+    def accept(self, chunk: FlowStreamChunk, op: str) -> OwnedChunk | None:
+        """Take a chunk from an op: check it, copy it, and tell observers.
 
         Returns:
-            False if nothing was sent: an empty text, or a chunk after the end of the stream.
+            What :meth:`send` takes, or None if the chunk is not for sending: an empty text, or
+            one after the end of the stream.
 
         Raises:
             RunFailedError: If it is an error chunk. To emit one is to fail: the run sends it as
@@ -180,44 +180,50 @@ class Run:
             raise RunFailedError(_text(chunk.chunk) or "the op reported an error", chunk.metadata)
         if chunk.chunk_type is ChunkEnum.DONE:
             self._ended_by = f"the done chunk of op {op!r}"
-            return False
+            return None
         if self._ended_by:
             self._drop(op)
         if self._ended_by or chunk.chunk == "":
-            await checkpoint()
-            return False
-        chunk, size = self._own(chunk, op)
+            return None
+        owned = self._own(chunk, op)
         if self.observer is not None:
-            self.observer.chunk(self, chunk)
+            self.observer.chunk(self, owned.chunk)
         if chunk.chunk_type is ChunkEnum.ANSWER:
             self._answered = True
+        return owned
+
+    async def send(self, owned: OwnedChunk, op: str) -> None:
+        """Queue an accepted chunk, and wait where the reader is slow."""
         try:
-            await self._channel.send(chunk, size)
+            await self._channel.send(owned)
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             self._ended_by = "the end of the run"
             self._drop(op)
-            return False
-        return True
 
     def blame(self, op: str) -> None:
         """Remember the first op that failed, for the error chunk."""
         self._failed_op = self._failed_op or op
 
-    def _own(self, chunk: FlowStreamChunk, op: str) -> tuple[FlowStreamChunk, int]:
+    def _own(self, chunk: FlowStreamChunk, op: str) -> OwnedChunk:
         # A copy, for the op may keep the chunk, change it or send it to other runs as well.
-        payload = chunk.chunk
-        size = len(payload)
+        payload, metadata = chunk.chunk, chunk.metadata
         update: dict[str, Any] = {"flow_id": self.id}
-        if not isinstance(payload, str):
-            try:
+        size = 0
+        try:
+            if isinstance(payload, str):
+                size += _size(payload)
+            else:
                 text = to_json(payload, inf_nan_mode="strings")
-            except (PydanticSerializationError, ValueError) as error:
-                raise ChunkError(
-                    f"op {op!r} emitted a {chunk.chunk_type} chunk that has no JSON form: {error}"
-                ) from None
-            size = len(text)
-            update["chunk"] = from_json(text)
-        return chunk.model_copy(update=update), size
+                size += len(text)
+                update["chunk"] = from_json(text)
+            if metadata:
+                text = to_json(metadata, inf_nan_mode="strings")
+                size += len(text)
+                update["metadata"] = from_json(text)
+        except (PydanticSerializationError, ValueError) as error:
+            what = f"a chunk of type {chunk.chunk_type} that has no JSON form"
+            raise ChunkError(f"op {op!r} emitted {what}: {error}") from None
+        return OwnedChunk(chunk.model_copy(update=update), size)
 
     def _drop(self, op: str) -> None:
         if not self._drop_logged:
@@ -238,31 +244,38 @@ class Run:
             self.observer.run_started(self)
         try:
             with self._scope:
-                try:
-                    await body()
-                    state = RunState.DONE
-                except StopAsyncIteration as error:
-                    # It would end the loop of whoever reads the run, as if all were well.
-                    state, self.error = RunState.FAILED, _failure(error)
-                except Exception as error:  # noqa: BLE001 - it is for whoever reads the run
-                    state, self.error = RunState.FAILED, error
-                except SystemExit as error:
-                    # An op that calls a library which exits must not end the server.
-                    state, self.error = RunState.FAILED, _failure(error)
-                except anyio.get_cancelled_exc_class() as error:
-                    # Awaiting something that others cancelled looks like a cancellation of the run.
-                    if anyio.current_effective_deadline() == -float("inf"):
-                        raise
-                    state, self.error = RunState.FAILED, _failure(error)
+                self.error = await self._outcome(body)
+                state = RunState.DONE if self.error is None else RunState.FAILED
+        except Exception as error:  # noqa: BLE001
+            # On trio, a scope lets out what was raised beside its own cancellation.
+            state, self.error = RunState.FAILED, error
         finally:
             self._end(state)
+
+    async def _outcome(self, body: Callable[[], Awaitable[object]]) -> Exception | None:
+        try:
+            await body()
+        except StopAsyncIteration as error:
+            # It would end the loop of whoever reads the run, as if all were well.
+            return _failure(error)
+        except Exception as error:  # noqa: BLE001 - it is for whoever reads the run
+            return error
+        except SystemExit as error:
+            # An op that calls a library which exits must not end the server.
+            return _failure(error)
+        except anyio.get_cancelled_exc_class() as error:
+            # Awaiting something that others cancelled looks like a cancellation of the run.
+            if anyio.current_effective_deadline() == -float("inf"):
+                raise
+            return _failure(error)
+        return None
 
     def _end(self, state: RunState) -> None:
         last: FlowStreamChunk | None = None
         if state is RunState.DONE and not self._answered and self.response.answer != "":
             last = FlowStreamChunk(chunk=self.response.answer, metadata=self.response.metadata)
             try:
-                last, _ = self._own(last, self.flow)
+                last = self._own(last, self.flow).chunk
             except ChunkError as error:
                 state, self.error = RunState.FAILED, error
         if state is RunState.FAILED:
@@ -308,6 +321,10 @@ def _failure(cause: BaseException) -> RunFailedError:
     failure = RunFailedError(f"an op raised {type(cause).__name__}{text}")
     failure.__cause__ = cause
     return failure
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _text(payload: object) -> str:

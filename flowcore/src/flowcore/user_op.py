@@ -12,7 +12,7 @@ from typing import Any
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
-from flowcore.op import Op
+from flowcore.op import Op, own_copy
 from flowcore.prompt import Prompts, prompt_file
 from flowcore.vector_store import BaseVectorStore
 
@@ -50,8 +50,8 @@ class UserOp(Op, ABC):
 
     def __init__(
         self,
-        name: str = "",
         *,
+        name: str = "",
         max_retries: int = 1,
         raise_exception: bool = True,
         language: str = "",
@@ -72,7 +72,11 @@ class UserOp(Op, ABC):
         self._embedding_model = embedding_model
         self._vector_store = vector_store
         self._prompts: Prompts | None = None
-        own = own_parameters(type(self)) if params else []
+        own = own_parameters(type(self))
+        for key in own:
+            # What runs append to must not be the list that the class holds.
+            if isinstance(default := getattr(self, key, None), list | dict | set):
+                setattr(self, key, own_copy(default))
         for key, value in params.items():
             if key not in own:
                 hint = did_you_mean(key, [*own, *_COMMON_PARAMETERS]) or (
@@ -212,7 +216,10 @@ class UserOp(Op, ABC):
 
     async def _fail(self, error: Exception) -> Any:
         if self._has_fallback():
-            return await self._fall_back(error)
+            try:
+                return await self._fall_back(error)
+            except Exception as failure:  # noqa: BLE001 - it takes the place of the first error
+                error = failure
         if not self.raise_exception:
             logger.warning(
                 "run %s: op %r failed and is passed over", self.run.id, self.name, exc_info=error

@@ -77,6 +77,8 @@ def _fault(
         return path, f"unknown key {str(path[-1])!r}{where}{guess}"
     if kind == "missing":
         return path, f"{name!r} is required"
+    if kind in {"dict_type", "model_type", "model_attributes_type"}:
+        return path, f"{name!r} must be a mapping"
     return path, f"{name!r}: {message[0].lower()}{message[1:]}"
 
 
