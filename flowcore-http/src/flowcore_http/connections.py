@@ -58,7 +58,10 @@ class Connections:
         try:
             await TCPServer(self._app, self._loop, self._config, self._context, {}, reader, writer)
         except* OSError as errors:
-            logger.debug("a connection was lost: %s", errors.exceptions)
+            logger.debug("a connection was lost: %r", errors.exceptions)
+        # Hypercorn stumbles over some malformed HTTP/2; that must not fill the log.
+        except* Exception as errors:  # noqa: BLE001
+            logger.warning("a connection failed: %r", errors.exceptions)
         finally:
             del self._open[task]
 

@@ -28,7 +28,7 @@ class InFlight:
     """ASGI middleware that counts requests, and cancels the run of each that ends before it.
 
     However a request ends, by a disconnect, a fault or a cancellation, its run does not outlive
-    it.
+    it. WebSockets are refused.
 
     Args:
         app: The ASGI app that answers the requests.
@@ -45,6 +45,9 @@ class InFlight:
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         """Handle one ASGI connection."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000, "reason": None})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -74,7 +77,9 @@ class InFlight:
             if not self._count:
                 self._idle.set()
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many requests are in progress."""
         return self._count
 
     def refuse_new(self) -> None:

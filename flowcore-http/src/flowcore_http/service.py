@@ -87,13 +87,13 @@ class HttpService(BaseService):
         return signals.second.is_set()
 
     async def _drain(self, app: FlowApp, requests: InFlight) -> None:
-        logger.info("stopping: %d requests in progress", len(requests))
+        logger.info("stopping: %d requests in progress", requests.count)
         requests.refuse_new()
         await anyio.sleep(ECHO_SECONDS)
         with anyio.move_on_after(self.settings.drain_timeout):
             await requests.wait_idle()
             return
-        logger.warning("stopping: %d requests cancelled", len(requests))
+        logger.warning("stopping: %d requests cancelled", requests.count)
         for run in tuple(app.runs.values()):
             run.cancel("shutdown")
         with anyio.move_on_after(CLOSE_SECONDS):
