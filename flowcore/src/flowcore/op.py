@@ -241,10 +241,10 @@ def check_tree(root: Op) -> None:
 
 def own_copy(value: Any, run: Run | None = None) -> Any:
     """Copy lists, dicts, sets and what they hold of these; bind ops; share everything else."""
+    if copier := _COPIERS.get(value.__class__):
+        return copier(value, run)
     if isinstance(value, Op):
         return value if run is None else value.bind(run)
-    if copier := _COPIERS.get(type(value)):
-        return copier(value, run)
     # defaultdict, deque and the like know better how they are copied.
     return copy.copy(cast("Any", value)) if isinstance(value, _COPIED) else value
 
