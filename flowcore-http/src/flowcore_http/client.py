@@ -123,7 +123,7 @@ class HttpClient:
             check_stream(response)
             yield response
         except httpx.TransportError as error:
-            raise connection_error(error, request.url, answered=response is not None) from error
+            raise connection_error(error, request.url, answered=response is not None) from None
         finally:
             if response is not None:
                 await response.aclose()
@@ -133,7 +133,7 @@ class HttpClient:
         try:
             response = await self._http.send(request)
         except httpx.TransportError as error:
-            raise connection_error(error, request.url) from error
+            raise connection_error(error, request.url) from None
         raise_for_status(response)
         return response
 
@@ -201,7 +201,7 @@ class SyncHttpClient:
             check_stream(response)
             yield response
         except httpx.TransportError as error:
-            raise connection_error(error, request.url, answered=response is not None) from error
+            raise connection_error(error, request.url, answered=response is not None) from None
         finally:
             if response is not None:
                 response.close()
@@ -211,6 +211,6 @@ class SyncHttpClient:
         try:
             response = self._http.send(request)
         except httpx.TransportError as error:
-            raise connection_error(error, request.url) from error
+            raise connection_error(error, request.url) from None
         raise_for_status(response)
         return response
