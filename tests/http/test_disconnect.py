@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -163,6 +165,28 @@ async def test_a_client_that_does_not_read_suspends_the_op(serve, post):
 
     # The run's own megabyte, the kernel's two buffers, and the server's.
     assert 50 < emitted < 1000
+
+
+async def test_a_client_that_reads_slowly_gets_everything_in_order(serve, post):
+    class LongOp(BaseAsyncOp):
+        async def async_execute(self):
+            for number in range(1000):
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk=f"{number:<5000}"))
+
+    async with serve({"long": "LongOp()"}, LongOp) as server, await server.connect() as connection:
+        await connection.send(post("/long", b"{}", b"Connection: close"))
+        body = bytearray()
+        pauses = 0
+        with anyio.fail_after(20), suppress(anyio.EndOfStream):
+            while True:
+                body += await connection.receive()
+                if pauses < 50:
+                    pauses += 1
+                    await anyio.sleep(0.01)
+
+    numbers = [int(number) for number in re.findall(rb'"chunk":"(\d+)', body)]
+    assert numbers == list(range(1000))
+    assert body.count(b"data:[DONE]\n\n") == 1
 
 
 async def test_many_clients_that_leave_at_once_leave_nothing_behind(serve, post):

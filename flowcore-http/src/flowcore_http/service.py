@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -102,7 +103,9 @@ class HttpService(BaseService):
     def _announce(self, app: FlowApp, sock: socket.socket) -> None:
         url = url_of(sock, secure=self.settings.certfile is not None)
         flows = ", ".join(app.flows) or "none"
-        print(f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}", file=sys.stderr)
+        # Whoever read our output may have left; the service goes on.
+        with suppress(OSError):
+            print(f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}", file=sys.stderr)
 
 
 def _has_uvloop() -> bool:
