@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flowcore import BaseAsyncOp, ChunkEnum, FlowApp, FlowContext, FlowStreamChunk
+from flowcore.testing import collect, run_op
+
+
+class ProbeOp(BaseAsyncOp):
+    """Hands its context to a function of the test."""
+
+    def __init__(self, look: Any) -> None:
+        super().__init__()
+        self.look = look
+
+    async def async_execute(self) -> None:
+        self.look(self.context)
+
+
+async def test_inputs_are_read_as_attributes_as_items_and_with_get() -> None:
+    seen: list[Any] = []
+
+    def look(context: FlowContext) -> None:
+        seen.extend([context.query, context["query"], context.get("query"), context.get("x", 5)])
+        seen.extend(["query" in context, "x" in context, len(context), list(context)])
+        seen.append(dict(context))
+
+    await run_op(ProbeOp(look), query="hi")
+
+    assert seen == ["hi", "hi", "hi", 5, True, False, 1, ["query"], {"query": "hi"}]
+
+
+async def test_values_are_written_as_attributes_and_items_for_the_ops_that_follow() -> None:
+    def write(context: FlowContext) -> None:
+        context.a = 1
+        context["b"] = 2
+        context.update({"c": 3, "d": 4})
+        del context.c
+        del context["d"]
+
+    seen: dict[str, Any] = {}
+    await run_op(ProbeOp(write) >> ProbeOp(seen.update))
+
+    assert seen == {"a": 1, "b": 2}
+
+
+async def test_a_missing_value_names_flow_and_nearest_name() -> None:
+    messages: list[str] = []
+
+    def look(context: FlowContext) -> None:
+        with pytest.raises(AttributeError) as attribute:
+            _ = context.mesages
+        with pytest.raises(KeyError) as item:
+            _ = context["mesages"]
+        messages.extend([str(attribute.value), str(item.value)])
+        assert not hasattr(context, "nothing")
+
+    await run_op(ProbeOp(look), messages=[])
+
+    for message in messages:
+        assert "flow 'op' has no 'mesages'; did you mean 'messages'?" in message
+        assert "neither an input nor set by an earlier op" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["flow_id", "response", "add_stream_chunk", "get", "update", "_run", "__class__"]
+)
+async def test_an_input_never_replaces_the_contexts_own_attributes(name: str) -> None:
+    seen: list[Any] = []
+
+    def look(context: FlowContext) -> None:
+        seen.extend([getattr(context, name) == "evil", context[name], context.flow_id])
+
+    async with FlowApp({}, flows={"f": ProbeOp(look)}) as app:
+        result = await collect(app, "f", **{name: "evil"})
+
+    assert result.error is None
+    assert seen[:2] == [False, "evil"]
+    assert len(seen[2]) == 32
+
+
+async def test_an_op_cannot_replace_the_contexts_own_attributes_either() -> None:
+    def look(context: FlowContext) -> None:
+        with pytest.raises(AttributeError, match=r"store the value as context\['response'\]"):
+            setattr(context, "response", "mine")  # noqa: B010
+
+    await run_op(ProbeOp(look))
+
+
+@pytest.mark.parametrize("name", ["self", "flow", "inputs", "context", "run", "chunk", "x y", ""])
+async def test_an_input_may_have_any_name(name: str) -> None:
+    seen: list[Any] = []
+    async with FlowApp({}, flows={"f": ProbeOp(lambda context: seen.append(context[name]))}) as app:
+        await app.execute("f", **{name: 1})
+
+    assert seen == [1]
+
+
+async def test_the_response_is_the_answer_of_a_flow_that_is_not_streamed() -> None:
+    def answer(context: FlowContext) -> None:
+        context.response.answer = {"n": 1}
+        context.response.success = False
+        context.response.metadata["source"] = "test"
+
+    async with FlowApp({}, flows={"f": ProbeOp(answer)}) as app:
+        response = await app.execute("f")
+
+    assert response.model_dump() == {
+        "answer": {"n": 1}, "success": False, "metadata": {"source": "test"},
+    }  # fmt: skip
+
+
+async def test_the_flow_id_is_unique_for_each_run_and_on_each_chunk() -> None:
+    class ChunkOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            self.context.own_id = self.context.flow_id
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="x", flow_id="forged"))
+
+    ids: set[str] = set()
+    async with FlowApp({}, flows={"f": ChunkOp()}) as app:
+        for _ in range(50):
+            async with app.stream("f") as chunks:
+                got = [chunk.flow_id async for chunk in chunks]
+                assert got == [chunks.run.id] == [chunks.run.data["own_id"]]
+                ids.add(chunks.run.id)
+
+    assert len(ids) == 50
+
+
+async def test_the_repr_of_a_context_shows_names_and_no_values() -> None:
+    seen: list[str] = []
+
+    await run_op(ProbeOp(lambda context: seen.append(repr(context))), api_key="secret")
+
+    assert "api_key" in seen[0]
+    assert "secret" not in seen[0]
+
+
+async def test_outside_of_a_run_an_op_says_that_it_has_no_context() -> None:
+    with pytest.raises(RuntimeError, match=r"ProbeOp\.context exists only while"):
+        _ = ProbeOp(None).context
+
+
+async def test_a_chunk_is_copied_when_it_is_sent() -> None:
+    class ReuseOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            chunk = FlowStreamChunk(chunk_type=ChunkEnum.TOOL, chunk={"n": 0})
+            assert isinstance(chunk.chunk, dict)
+            for number in range(3):
+                chunk.chunk["n"] = number
+                await self.context.add_stream_chunk(chunk)
+
+    result = await run_op(ReuseOp())
+
+    assert [chunk.chunk for chunk in result.chunks] == [{"n": 0}, {"n": 1}, {"n": 2}]
