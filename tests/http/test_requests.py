@@ -141,6 +141,10 @@ async def test_paths_that_only_resemble_a_flow_are_404(client, path):
     problem(await client.post(path, json={"name": "you"}), 404, "unknown_flow")
 
 
+async def test_the_root_tells_where_to_look(client):
+    assert "/docs describes them" in problem(await client.get("/"), 404, "unknown_flow")["detail"]
+
+
 async def test_a_path_of_script_is_escaped_text(client):
     response = await client.get("/%3Cscript%3Ealert(1)%3C/script%3E")
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130
@@ -77,9 +77,15 @@ def exit_after(seconds: float, code: int) -> None:
 
     Python waits at its end for every worker thread, also for one that a sync op keeps busy.
     """
-    timer = threading.Timer(seconds, os._exit, [code])
+    timer = threading.Timer(seconds, _exit, [code])
     timer.daemon = True
     timer.start()
+
+
+def _exit(code: int) -> None:
+    with suppress(OSError):
+        print("flowcore: a thread or a task did not end; leaving without it", file=sys.stderr)
+    os._exit(code)
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
