@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import anyio
@@ -51,6 +52,7 @@ class Channel:
             await self._sender.send(item)
         except BaseException:
             self._queued_bytes -= item.size
+            self._wake_senders()
             raise
         self._wake_reader()
 
@@ -66,9 +68,10 @@ class Channel:
     def discard(self) -> None:
         """Drop what is queued and free both ends, when nobody will read any more."""
         self._last = None
-        self._queued_bytes = 0
         self._sender.close()
         self._receiver.close()
+        # What still waits for room finds the channel closed.
+        self._max_bytes = sys.maxsize
         self._wake_senders()
         self._wake_reader()
 
