@@ -25,9 +25,11 @@ CONSTRAINTS = ("--constraint", "constraints.txt")
 TEST_TOOLS = ("pytest", "trio", "httpx-sse", "openapi-spec-validator", "uv")
 
 
-def install(session: nox.Session, *tools: str, distributions: list[Path] = DISTRIBUTIONS) -> None:
-    """Install distributions as a user would, not editable, and tools at the pinned versions."""
-    session.install(*CONSTRAINTS, *tools, *(f"./{path.as_posix()}" for path in distributions))
+def install(session: nox.Session, *tools: str, editable: bool = False) -> None:
+    """Install all distributions, and tools, at the pinned versions; not editable, as users do."""
+    flag = ("--editable",) if editable else ()
+    paths = [part for path in DISTRIBUTIONS for part in (*flag, f"./{path.as_posix()}")]
+    session.install(*CONSTRAINTS, *tools, *paths)
 
 
 def install_model(session: nox.Session) -> None:
@@ -77,7 +79,8 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON)
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
-    install(session, "pyright", "nox", "types-PyYAML", *TEST_TOOLS)
+    # Editable, or the sources and the installed copies are two sets of classes to the checker.
+    install(session, "pyright", "nox", "types-PyYAML", *TEST_TOOLS, editable=True)
     session.run("pyright")
 
 
