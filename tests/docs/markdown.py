@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,12 +88,34 @@ def anchors(page: Path) -> set[str]:
 
 def code_spans(page: Path) -> set[str]:
     """Return all that stands in `code spans` on a page."""
-    return {span.content for span in _children(page) if span.type == "code_inline"}
+    return {span for row in _inlines(page) for span in _spans(row)}
 
 
-def _children(page: Path) -> Iterator[Token]:
+def table_rows(page: Path) -> dict[str, list[list[set[str]]]]:
+    """Return the code spans of each cell of the tables' rows, by the heading above the table."""
+    found: dict[str, list[list[set[str]]]] = {}
+    heading, row, previous = "", [], ""
     for token in _tokens(page):
-        yield from token.children or ()
+        if token.type == "inline" and previous == "heading_open":
+            heading = token.content
+        elif token.type == "tr_open":
+            row = []
+        elif token.type == "inline" and previous == "td_open":
+            row.append(_spans(token))
+        elif token.type == "tr_close" and row:
+            found.setdefault(heading, []).append(row)
+        previous = token.type
+    return found
+
+
+def _inlines(page: Path) -> list[Token]:
+    return [token for token in _tokens(page) if token.type == "inline"]
+
+
+def _spans(token: Token) -> set[str]:
+    # In a table, the source writes \\| for |.
+    children = token.children or ()
+    return {c.content.replace("\\|", "|") for c in children if c.type == "code_inline"}
 
 
 def _tokens(page: Path) -> list[Token]:

@@ -1,0 +1,90 @@
+"""The reference is complete: what the code knows by name has its place on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import signature
+
+import pytest
+from pydantic import BaseModel
+
+import flowcore
+import flowcore_http
+from flowcore import FlowConfig, FlowcoreError, hookspecs, sse, testing
+from flowcore.cli import main
+from flowcore.flow import FlowSettings
+from flowcore.input_schema import InputField
+from flowcore.testing import ScriptedSettings
+from flowcore_http import CorsSettings, HttpError, HttpSettings, StreamCutError
+from flowcore_llamacpp.settings import EngineParams, LlamaCppSettings
+from flowcore_memory.settings import MemoryVectorStoreSettings
+from flowcore_openai.settings import EmbeddingSettings, LLMSettings
+
+from .markdown import ROOT, anchors, code_spans, table_rows
+
+REFERENCE = ROOT / "docs" / "reference"
+PUBLIC = [
+    *flowcore.__all__,
+    *flowcore_http.__all__,
+    *testing.__all__,
+    *(name for name, value in vars(sse).items() if getattr(value, "__module__", "") == sse.__name__),
+]
+HOOKS = [
+    f"{name}({', '.join(signature(hook).parameters)})"
+    for name, hook in vars(hookspecs).items()
+    if name.startswith("flowcore_")
+]
+
+
+def errors(base: type[FlowcoreError]) -> Iterator[type[FlowcoreError]]:
+    """Yield an error of flowcore's own and all that derive from it."""
+    if base.__module__.startswith("flowcore."):
+        yield base
+    for error in base.__subclasses__():
+        yield from errors(error)
+
+
+def keys(*models: type[BaseModel], prefix: str = "") -> set[str]:
+    return {f"{prefix}{name}" for model in models for name in model.model_fields}
+
+
+CONFIG_KEYS = {
+    "Top level": keys(FlowConfig),
+    "flow": keys(FlowSettings, InputField),
+    "http": keys(HttpSettings) - {"cors"} | keys(CorsSettings, prefix="cors."),
+    "openai_compatible": keys(LLMSettings, EmbeddingSettings),
+    "llamacpp": keys(LlamaCppSettings) | keys(EngineParams, prefix="params."),
+    "memory": keys(MemoryVectorStoreSettings),
+    "scripted": keys(ScriptedSettings),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_in_the_python_reference(name: str):
+    assert name in code_spans(REFERENCE / "python-api.md")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_in_the_reference_with_its_arguments(hook: str):
+    assert hook in code_spans(REFERENCE / "hooks.md")
+
+
+@pytest.mark.parametrize(
+    "error", [*errors(FlowcoreError), HttpError, StreamCutError]
+)
+def test_every_error_is_in_the_reference_with_its_code(error: type[FlowcoreError]):
+    rows = table_rows(REFERENCE / "errors.md")["Errors"]
+
+    assert [row for row in rows if error.__name__ in row[0] and error.code in row[1]]
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_command_has_a_section_in_the_reference(command: str):
+    assert f"flowcore-{command}" in anchors(REFERENCE / "cli.md")
+
+
+@pytest.mark.parametrize("section", CONFIG_KEYS)
+def test_the_reference_has_exactly_the_config_keys_that_there_are(section: str):
+    rows = table_rows(REFERENCE / "config.md")[section]
+
+    assert set().union(*(row[0] for row in rows)) == CONFIG_KEYS[section]
