@@ -20,9 +20,7 @@ def upstream_url() -> Generator[str]:
 
 
 @pytest.fixture
-def reader(
-    upstream_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Generator[Reader]:
+def reader(upstream_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Reader]:
     """A reader with an empty folder."""
     modules = set(sys.modules)
     reader = Reader(tmp_path, environment(upstream_url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -58,9 +59,7 @@ def blocks(page: Path) -> list[Block]:
             pairs = (option.partition("=") for option in options)
             line = (token.map or [0])[0] + 1
             found.append(
-                Block(
-                    page, line, language, token.content, {k: v for k, _, v in pairs}, prose
-                )
+                Block(page, line, language, token.content, {k: v for k, _, v in pairs}, prose)
             )
     return found
 
@@ -79,9 +78,7 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub makes of a page's headings."""
     tokens = _tokens(page)
     titles = [
-        following.content
-        for token, following in zip(tokens, tokens[1:], strict=False)
-        if token.type == "heading_open"
+        following.content for token, following in pairwise(tokens) if token.type == "heading_open"
     ]
     return {_anchor(title) for title in titles}
 

@@ -6,12 +6,12 @@ FROM_REGISTRIES = "installs from package registries; CI runs it from a clean clo
 INSTALLS = "installs packages; tests/packaging installs the same distributions from wheels"
 
 NOT_RUN: dict[str, str] = {
-    'python3 -m venv .venv && .venv/bin/pip install --quiet "nox[uv]" && .venv/bin/nox -s demo\n': (
-        FROM_REGISTRIES
-    ),
-    'python3 -m venv .venv && .venv/bin/pip install --quiet "nox[uv]" && .venv/bin/nox -s tests\n': (
-        FROM_REGISTRIES
-    ),
+    """\
+python3 -m venv .venv && .venv/bin/pip install --quiet "nox[uv]" && .venv/bin/nox -s demo
+""": FROM_REGISTRIES,
+    """\
+python3 -m venv .venv && .venv/bin/pip install --quiet "nox[uv]" && .venv/bin/nox -s tests
+""": FROM_REGISTRIES,
     """\
 python3 -m venv .venv
 .venv/bin/pip install "nox[uv]"
@@ -40,7 +40,8 @@ python -m build --wheel
 """: INSTALLS,
     """\
 python3 -m venv elsewhere
-elsewhere/bin/pip install --find-links dist --find-links PATH_TO_FLOWCORE/dist "flowcore[http]" flowcore-weather
+elsewhere/bin/pip install --find-links dist --find-links PATH_TO_FLOWCORE/dist \\
+    "flowcore[http]" flowcore-weather
 elsewhere/bin/flowcore call weather_demo city=Lima -c weather_demo
 """: INSTALLS,
 }

@@ -10,9 +10,7 @@ from .markdown import PAGES, blocks, page_name
 from .not_run import NOT_RUN
 from .reader import Reader
 
-RUNNABLE = {
-    page: [block for block in blocks(page) if block.text not in NOT_RUN] for page in PAGES
-}
+RUNNABLE = {page: [block for block in blocks(page) if block.text not in NOT_RUN] for page in PAGES}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if RUNNABLE[page]], ids=page_name)

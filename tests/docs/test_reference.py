@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from inspect import signature
 
 import pytest
+from dotenv import dotenv_values
 from pydantic import BaseModel
 
 import flowcore
@@ -27,7 +29,11 @@ PUBLIC = [
     *flowcore.__all__,
     *flowcore_http.__all__,
     *testing.__all__,
-    *(name for name, value in vars(sse).items() if getattr(value, "__module__", "") == sse.__name__),
+    *(
+        name
+        for name, value in vars(sse).items()
+        if getattr(value, "__module__", "") == sse.__name__
+    ),
 ]
 HOOKS = [
     f"{name}({', '.join(signature(hook).parameters)})"
@@ -69,9 +75,7 @@ def test_every_hook_is_in_the_reference_with_its_arguments(hook: str):
     assert hook in code_spans(REFERENCE / "hooks.md")
 
 
-@pytest.mark.parametrize(
-    "error", [*errors(FlowcoreError), HttpError, StreamCutError]
-)
+@pytest.mark.parametrize("error", [*errors(FlowcoreError), HttpError, StreamCutError])
 def test_every_error_is_in_the_reference_with_its_code(error: type[FlowcoreError]):
     rows = table_rows(REFERENCE / "errors.md")["Errors"]
 
@@ -88,3 +92,21 @@ def test_the_reference_has_exactly_the_config_keys_that_there_are(section: str):
     rows = table_rows(REFERENCE / "config.md")[section]
 
     assert set().union(*(row[0] for row in rows)) == CONFIG_KEYS[section]
+
+
+def test_every_variable_of_example_env_is_in_the_reference():
+    names = dotenv_values(ROOT / "example.env").keys()
+
+    assert names
+    assert names <= code_spans(REFERENCE / "config.md")
+
+
+def test_the_architecture_page_shows_the_floors_that_are_enforced():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    layers: list[str] = tools["importlinter"]["contracts"][0]["layers"]
+    enforced = [
+        {name.strip().removeprefix("flowcore.") for name in layer.split("|")} for layer in layers
+    ]
+    rows = table_rows(ROOT / "docs/explanation/architecture.md")["The floors of the core"]
+
+    assert [row[0] for row in rows] == enforced
