@@ -92,6 +92,9 @@ class Reader:
         # A block that is wrong on purpose says so; the error it makes stands below it.
         with pytest.raises(ConfigError) if "fails" in block.options else contextlib.nullcontext():
             FlowApp(config)
+        if config.llm.get("default", {}).get("backend") == "llamacpp":
+            # With more threads the engine spins, and is many times slower on a busy machine.
+            self.environment["FLOWCORE_LLM__DEFAULT__PARAMS__N_THREADS"] = "1"
 
     def _bash(self, block: Block) -> None:
         self._run(block.text)
