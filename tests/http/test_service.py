@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -168,7 +169,7 @@ async def test_new_requests_get_503_while_the_service_drains(tmp_path):
         assert refused.headers["Connection"] == "close"
 
 
-async def test_runs_that_outlast_the_drain_are_cancelled_and_end_before_the_process(tmp_path):
+async def test_runs_that_outlast_the_drain_fail_and_end_before_the_process(tmp_path):
     async with started(tmp_path, drain_timeout=0.5) as process, httpx.AsyncClient() as client:
         async with client.stream("POST", f"{process.url}/long", json={}) as response:
             body = b""
@@ -177,7 +178,9 @@ async def test_runs_that_outlast_the_drain_are_cancelled_and_end_before_the_proc
                     process.signal()
                 body += data
 
-        assert b"[DONE]" not in body
+        *_, last, done = body.split(b"\n\n")[:-1]
+        assert json.loads(last.removeprefix(b"data:"))["metadata"]["code"] == "shutting_down"
+        assert done == b"data:[DONE]"
         assert await process.exit_code(within=3) == 0
         await process.logged("tick ended")
 

@@ -17,9 +17,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from flowcore import (
     AppClosedError,
     BackendError,
-    FlowcoreError,
     InputError,
-    RunCancelledError,
+    Run,
     UnknownNameError,
 )
 from flowcore_http.wire import encode_json
@@ -88,19 +87,19 @@ def problem_of_request(error: Exception) -> HttpProblem:
             return _logged(error, 500, "internal_error", "The service failed on this request.")
 
 
-def problem_of_run(error: Exception) -> HttpProblem:
+def problem_of_run(run: Run) -> HttpProblem:
     """Return the problem that answers a request whose run failed or was cancelled."""
-    text = str(error).strip()
-    name = type(error).__name__
-    match error:
-        case RunCancelledError() | AppClosedError():
-            return stopping()
-        case BackendError():
-            return _logged(error, 504 if "timeout" in error.code else 502, error.code, text or name)
-        case FlowcoreError():
-            return _logged(error, 500, error.code, text or name)
-        case _:
-            return _logged(error, 500, "op_failed", f"{name}: {text}" if text else name)
+    if run.failure is None:
+        return stopping()
+    status = 500
+    if isinstance(run.error, BackendError):
+        status = 503 if run.error.code == "upstream_busy" else 502
+        status = 504 if "timeout" in run.error.code else status
+    about = run.failure.metadata
+    if about["code"] == "shutting_down":
+        return stopping()
+    detail = str(run.failure.chunk)
+    return HttpProblem(status, about["code"], detail, error_id=about["error_id"])
 
 
 def stopping() -> HttpProblem:

@@ -9,7 +9,7 @@ from quart import Quart, Response, request
 from quart_cors import cors  # pyright: ignore[reportUnknownVariableType]
 from werkzeug.exceptions import HTTPException, NotFound
 
-from flowcore import ConfigError, Flow, FlowApp, UnknownNameError
+from flowcore import ConfigError, Flow, FlowApp, UnknownNameError, read_response
 from flowcore_http.body import read_object
 from flowcore_http.docs import add_docs
 from flowcore_http.inflight import CONNECTION_CLASS, InFlight, tie
@@ -86,15 +86,16 @@ def _add_flow(quart: Quart, app: FlowApp, flow: Flow, settings: HttpSettings) ->
 
     async def answer() -> Response:
         inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
-        inputs = flow.validate(inputs)
+        run = app.start(flow.name, inputs)
+        tie(run, request)
         try:
-            response = await app.execute(flow.name, **inputs)
+            response = await read_response(run)
         except Exception as error:
-            raise problem_of_run(error) from error
+            raise problem_of_run(run) from error
         return Response(
             encode_json(response.model_dump()),
             content_type="application/json",
-            headers={"Cache-Control": "no-store"},
+            headers={"Cache-Control": "no-store", "X-Run-Id": run.id},
         )
 
     view = stream if flow.stream else answer

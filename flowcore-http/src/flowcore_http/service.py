@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from hypercorn.config import Config
 
-from flowcore import BaseService, FlowApp
+from flowcore import BaseService, FlowApp, RunFailedError
 from flowcore_http.client import HttpClient
 from flowcore_http.connections import CLOSE_SECONDS, serve, server_config
 from flowcore_http.inflight import InFlight
@@ -96,7 +96,7 @@ class HttpService(BaseService):
             return
         logger.warning("stopping: %d requests cancelled", requests.count)
         for run in tuple(app.runs.values()):
-            run.cancel("shutdown")
+            run.fail(RunFailedError("the service is shutting down", {"code": "shutting_down"}))
         with anyio.move_on_after(CLOSE_SECONDS):
             await requests.wait_idle()
 

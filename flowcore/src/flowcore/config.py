@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Self
 
 from dotenv import dotenv_values
@@ -22,6 +23,9 @@ from flowcore.config_source import (
 from flowcore.errors import ConfigError
 from flowcore.flow import FlowSettings
 from flowcore.validation import Origins, config_error
+
+_layers: ContextVar[tuple[Layer, ...]] = ContextVar("layers", default=())
+"""The layers that are being read, the strongest first."""
 
 
 class FlowConfig(BaseSettings):
@@ -95,9 +99,12 @@ class FlowConfig(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take only arguments: the stock sources know neither origins nor services' sections."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
+        """Take arguments, and the layers while :func:`load_config` reads them.
+
+        The stock sources know neither where a value was said nor the sections of services.
+        """
+        del env_settings, dotenv_settings, file_secret_settings
+        return (init_settings, *(_LayerSource(settings_cls, layer) for layer in _layers.get()))
 
 
 def load_config(*sources: str | os.PathLike[str] | Mapping[str, Any]) -> FlowConfig:
@@ -129,17 +136,13 @@ def load_config(*sources: str | os.PathLike[str] | Mapping[str, Any]) -> FlowCon
     for layer in reversed(layers):
         origins.update(layer.origins)
 
-    class LayeredConfig(FlowConfig):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(_LayerSource(settings_cls, layer) for layer in layers)
-
+    token = _layers.set(tuple(layers))
     try:
-        config = LayeredConfig()
+        config = FlowConfig()
     except ValidationError as error:
         raise config_error(error, FlowConfig, origins) from None
+    finally:
+        _layers.reset(token)
     return config.loaded_from(origins, environment)
 
 

@@ -87,6 +87,7 @@ class Run:
         response: What the ops answer besides the stream.
         data: The values that the ops share; it begins as the inputs.
         error: Why the run failed, else None.
+        failure: The error chunk of a failed run, which tells of the error in safe words; else None.
         cancel_reason: Who cancelled the run, such as ``"client"``; else empty.
         started_at: Time of the start, in seconds since the epoch.
     """
@@ -107,6 +108,7 @@ class Run:
         self.response = FlowResponse()
         self.data: dict[str, Any] = dict(inputs)
         self.error: Exception | None = None
+        self.failure: FlowStreamChunk | None = None
         self.cancel_reason = ""
         self.started_at = time.time()
         self.resources = resources
@@ -114,6 +116,7 @@ class Run:
         self._channel = Channel(max_chunks, max_bytes)
         self._scope = anyio.CancelScope()
         self._finished = anyio.Event()
+        self._stopped_by: Exception | None = None
         self._answered = False
         self._ended_by = ""
         self._drop_logged = False
@@ -144,6 +147,12 @@ class Run:
             self._channel.discard()
         elif not self._scope.cancel_called:
             self.cancel_reason = reason
+            self._scope.cancel()
+
+    def fail(self, error: Exception) -> None:
+        """Stop the run as :meth:`cancel` does, and let it end as failed with this error."""
+        if self.state is RunState.RUNNING and not self._scope.cancel_called:
+            self._stopped_by = error
             self._scope.cancel()
 
     async def wait(self) -> None:
@@ -246,6 +255,8 @@ class Run:
             with self._scope:
                 self.error = await self._outcome(body)
                 state = RunState.DONE if self.error is None else RunState.FAILED
+            if state is RunState.CANCELLED and self._stopped_by is not None:
+                state, self.error = RunState.FAILED, self._stopped_by
         except Exception as error:  # noqa: BLE001
             # On trio, a scope lets out what was raised beside its own cancellation.
             state, self.error = RunState.FAILED, error
@@ -279,7 +290,7 @@ class Run:
             except ChunkError as error:
                 state, self.error = RunState.FAILED, error
         if state is RunState.FAILED:
-            last = self._error_chunk(self.error)
+            last = self.failure = self._error_chunk(self.error)
         self.state = state
         self._channel.close(last)
         if state is RunState.CANCELLED:
