@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowcore import BaseAsyncOp, C, ConfigError, FlowApp, load_config
+
+Write = Callable[[str, str], Path]
+
+
+def refused(*sources: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(*sources)
+    return str(caught.value)
+
+
+# --- layers
+
+
+def test_each_layer_beats_the_one_below_it(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command line, environment, `.env`, later YAML, earlier YAML, defaults."""
+    assert load_config({}).thread_pool_max_workers == 128
+
+    write("one.yaml", "thread_pool_max_workers: 1")
+    assert load_config("one").thread_pool_max_workers == 1
+
+    write("two.yaml", "thread_pool_max_workers: 2")
+    assert load_config("one", "two").thread_pool_max_workers == 2
+    assert load_config("two", "one").thread_pool_max_workers == 1
+
+    write(".env", "FLOWCORE_THREAD_POOL_MAX_WORKERS=3")
+    assert load_config("one", "two").thread_pool_max_workers == 3
+
+    monkeypatch.setenv("FLOWCORE_THREAD_POOL_MAX_WORKERS", "4")
+    assert load_config("one", "two").thread_pool_max_workers == 4
+
+    assert load_config("one", "thread_pool_max_workers=5", "two").thread_pool_max_workers == 5
+
+
+def test_sections_are_merged_key_by_key_and_lists_are_replaced(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.yaml", "llm: {default: {backend: x, model_name: a, params: {t: 1, n: 1}}}\nimports: [a]\n")
+    write("b.yaml", "llm: {default: {params: {t: 2}}, fast: {backend: y}}\nimports: [b]")
+    monkeypatch.setenv("FLOWCORE_LLM__DEFAULT__PARAMS__N", "3")
+
+    config = load_config("a", "b", "llm.default.model_name=c")
+
+    assert config.llm == {
+        "default": {"backend": "x", "model_name": "c", "params": {"t": 2, "n": 3}},
+        "fast": {"backend": "y"},
+    }
+    assert config.imports == ["b"]
+
+
+def test_a_mapping_stands_for_a_file(write: Write) -> None:
+    write("a.yaml", "backend: from_file\nlanguage: en")
+
+    assert load_config("a", {"backend": "from_mapping"}).backend == "from_mapping"
+    assert load_config({"backend": "from_mapping"}, "a").backend == "from_file"
+
+
+def test_a_real_variable_beats_dotenv_for_backends_and_in_yaml(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(".env", "FLOW_LLM_API_KEY=dotenv\nFLOW_ONLY=dotenv\nNAME=dotenv")
+    monkeypatch.setenv("FLOW_LLM_API_KEY", "real")
+    monkeypatch.setenv("NAME", "real")
+    write("a.yaml", "language: ${NAME}")
+
+    config = load_config("a")
+
+    assert config.environment["FLOW_LLM_API_KEY"] == "real"
+    assert config.environment["FLOW_ONLY"] == "dotenv"
+    assert config.language == "real"
+
+
+def test_two_loads_do_not_share_state() -> None:
+    load_config({"llm": {"default": {"backend": "x"}}}, "llm.default.model_name=a")
+
+    assert load_config({}).llm == {}
+
+
+def test_the_given_mapping_is_not_changed() -> None:
+    given = {"llm": {"default": {"backend": "x"}}}
+
+    load_config(given, "llm.default.model_name=a", "llm.fast.backend=y")
+
+    assert given == {"llm": {"default": {"backend": "x"}}}
+
+
+# --- the guide's file
+
+
+def test_the_guides_file_is_understood(write: Write) -> None:
+    write(
+        "my_stream_config.yaml",
+        """
+backend: http
+thread_pool_max_workers: 128
+http:
+  host: "0.0.0.0"
+  port: 8002
+flow:
+  demo_stream_http_flow:
+    flow_content: GenSystemPromptOp() >> StreamChatOp()
+    stream: true
+    description: "chat"
+    input_schema:
+      query: {type: string, description: "question", required: true}
+llm:
+  default: {backend: openai_compatible, model_name: m, params: {temperature: 0.6}}
+embedding_model:
+  default: {backend: openai_compatible, model_name: e, params: {dimensions: 1024}}
+vector_store:
+  default: {backend: memory, embedding_model: default}
+""",
+    )
+
+    config = load_config("my_stream_config", "backend=http", "llm.default.model_name=qwen3-max")
+
+    assert config.backend == "http"
+    assert config.sections == {"http": {"host": "0.0.0.0", "port": 8002}}
+    flow = config.flow["demo_stream_http_flow"]
+    assert flow.flow_content == "GenSystemPromptOp() >> StreamChatOp()"
+    assert flow.stream is True
+    assert flow.input_schema["query"].required is True
+    assert config.llm["default"]["model_name"] == "qwen3-max"
+
+
+@pytest.mark.parametrize("name", ["default", "local"])
+def test_the_packaged_configs_load(name: str) -> None:
+    assert set(load_config(name).flow) == {"demo_http_flow", "demo_stream_http_flow"}
+
+
+def test_without_any_source_the_default_is_loaded() -> None:
+    assert load_config().model_dump() == load_config("default").model_dump()
+    assert load_config("language=en").flow == load_config("default").flow
+
+
+# --- what is wrong: where, what, and what was meant
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("backend: http\nflow:\n  f:\n    flow_contents: AOp()\n",
+         "my.yaml:4: unknown key 'flow_contents' in 'flow.f'; did you mean 'flow_content'?"),
+        ("flow:\n  f: {flow_content: AOp(), stream: maybe}\n", "my.yaml:2: 'flow.f.stream'"),
+        ("flow:\n  f: AOp()\n", "my.yaml:2: 'flow.f'"),
+        ("thread_pool_max_workers: 0\n", "my.yaml:1: 'thread_pool_max_workers'"),
+        ("thread_pool_max_workers: many\n", "my.yaml:1: 'thread_pool_max_workers'"),
+        ("stream_buffer_chunks: 0\n", "my.yaml:1: 'stream_buffer_chunks'"),
+        ("imports: my_ops\n", "my.yaml:1: 'imports'"),
+        ("config: other\n", "my.yaml:1: a config file cannot name another one"),
+    ],
+)  # fmt: skip
+def test_an_error_names_file_line_and_key(write: Write, text: str, said: str) -> None:
+    write("my.yaml", text)
+
+    assert said in refused("my.yaml")
+
+
+def test_all_faults_are_listed_each_with_its_place(write: Write) -> None:
+    write("a.yaml", "thread_pool_max_workers: 0\nlanguage: en\n")
+
+    message = refused("a.yaml", "imports=5", {"flow": {"f": {"stream": True}}})
+
+    assert "a.yaml:1: 'thread_pool_max_workers'" in message
+    assert "argument imports=…: 'imports'" in message
+    assert "'flow.f.flow_content' is required" in message
+
+
+def test_values_are_not_repeated_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWCORE_THREAD_POOL_MAX_WORKERS", "sk-secret")
+
+    message = refused({})
+
+    assert "environment variable FLOWCORE_THREAD_POOL_MAX_WORKERS" in message
+    assert "sk-secret" not in message
+
+
+# --- sections of services and backends, checked by the app
+
+
+class NothingOp(BaseAsyncOp):
+    async def async_execute(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("htpp: {port: 1}\n", "my.yaml:1: unknown key 'htpp'; did you mean 'http'?"),
+        ("thread_pool_max_worker: 1\n", "did you mean 'thread_pool_max_workers'?"),
+        ("zzzzz: 1\n", "my.yaml:1: unknown key 'zzzzz'"),
+        ("http:\n  prot: 8002\n", "my.yaml:2: unknown key 'prot' in 'http'; did you mean 'port'?"),
+        ("http: {port: high}\n", "my.yaml:1: 'http.port'"),
+        ("llm:\n  default:\n    model_name: m\n", "my.yaml:2: llm.default needs a `backend`"),
+        ("llm:\n  default:\n    backend: openai_compatibel\n",
+         "my.yaml:3: unknown LLM backend 'openai_compatibel'; did you mean 'openai_compatible'?"),
+        ("llm:\n  default:\n    backend: openai_compatible\n    model_nam: m\n",
+         "my.yaml:4: unknown key 'model_nam' in 'llm.default'; did you mean 'model_name'?"),
+        ("embedding_model: {default: {backend: memory}}\n", "unknown embedding model backend 'memory'"),
+        ("vector_store:\n  default: {backend: memory, embedding_model: nope}\n",
+         "my.yaml:2: unknown embedding_model 'nope'"),
+        ("flow:\n  f:\n    flow_content: NothinOp()\n",
+         "my.yaml:3: flow 'f', line 1, column 1: unknown op 'NothinOp'; did you mean 'NothingOp'?"),
+        ("flow:\n  f:\n    flow_content: NothingOp(llm='fast')\n",
+         "my.yaml:3: flow 'f', op 'nothing_op': unknown llm 'fast'"),
+        ("flow:\n  'a b':\n    flow_content: NothingOp()\n", "my.yaml:3: flow name 'a b'"),
+        ("imports: [no_such_module]\n", "my.yaml:1: cannot import 'no_such_module'"),
+    ],
+)  # fmt: skip
+def test_what_only_the_app_can_know_is_refused_with_file_and_line(
+    write: Write, text: str, said: str
+) -> None:
+    C.register_op()(NothingOp)
+    write("my.yaml", text)
+
+    with pytest.raises(ConfigError) as caught:
+        FlowApp("my.yaml")
+
+    assert said in str(caught.value)
+
+
+def test_an_unknown_service_is_refused_when_it_is_asked_for(write: Write) -> None:
+    write("my.yaml", "language: en\nbackend: htp\n")
+
+    with pytest.raises(ConfigError, match=r"my\.yaml:2: unknown service 'htp'; did you mean"):
+        FlowApp("my.yaml").service()
+
+
+def test_an_unknown_backend_that_flowcore_has_says_what_to_install() -> None:
+    with pytest.raises(ConfigError, match=r"install flowcore\[http\]"):
+        FlowApp({"llm": {"default": {"backend": "http"}}})
+
+
+def test_empty_sections_are_no_sections(write: Write) -> None:
+    write("my.yaml", "flow:\nllm:\nimports:\nhttp:\n")
+
+    app = FlowApp("my.yaml")
+
+    assert app.flows == {}
