@@ -92,6 +92,8 @@ def problem_of_run(run: Run) -> HttpProblem:
     if run.failure is None:
         return stopping()
     status = 500
+    if isinstance(run.error, InputError):
+        return problem_of_request(run.error)
     if isinstance(run.error, BackendError):
         status = 503 if run.error.code == "upstream_busy" else 502
         status = 504 if "timeout" in run.error.code else status

@@ -233,7 +233,8 @@ class FlowApp:
         for name, flow in given.items():
             if name in flows:
                 raise ConfigError(f"flow {name!r} is in the configuration and given as an object")
-            flows[name] = flow if isinstance(flow, Flow) else Flow(name, flow)
+            language = self.config.language
+            flows[name] = flow if isinstance(flow, Flow) else Flow(name, flow, language=language)
         for name, flow in flows.items():
             origin = self.config.origins.find(("flow", name, "flow_content"))
             for _, op in flow.walk():

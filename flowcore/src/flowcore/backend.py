@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-import anyio.from_thread
 from pydantic import BaseModel, ConfigDict, Field
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Env:
@@ -72,14 +67,3 @@ class Backend:
 
     async def aclose(self) -> None:
         """Release connections and memory; called once, after the last run has ended."""
-
-
-def from_worker(
-    function: Callable[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
-) -> R:
-    """Run ``function`` in the event loop and wait for it, from the worker thread of a sync op.
-
-    Raises:
-        RuntimeError: If the calling thread was not started by flowcore (anyio).
-    """
-    return anyio.from_thread.run(partial(function, *args, **kwargs))

@@ -5,20 +5,14 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
-import anyio
-import anyio.to_thread
-
-from flowcore.backend import from_worker
 from flowcore.errors import OpDefinitionError
 from flowcore.user_op import UserOp
+from flowcore.worker import from_worker, run_in_worker
 
 T = TypeVar("T")
-
-_in_worker: ContextVar[bool] = ContextVar("in_worker", default=False)
 
 
 class BaseAsyncOp(UserOp):
@@ -116,16 +110,7 @@ class BaseOp(UserOp):
         return result
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        # A sync op that calls a sync sub-op sleeps meanwhile: were the sub-op to wait for a thread
-        # of the pool as well, a pool full of such ops would wait for ever.
-        nested = _in_worker.get()
-        limiter = anyio.CapacityLimiter(1) if nested else self.run.resources.threads
-
-        def work() -> T:
-            _in_worker.set(True)
-            return function()
-
-        return await anyio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+        return await run_in_worker(function, self.run.resources.threads)
 
     def _has_fallback(self) -> bool:
         return type(self).default_execute is not BaseOp.default_execute

@@ -89,7 +89,8 @@ class Catalog:
         """
         for mine, theirs in zip(self._registries(), other._registries(), strict=True):
             for name, entry in theirs.entries().items():
-                mine.add(name, entry.value, entry.origin, override=override)
+                wins = override or entry.override
+                mine.add(name, entry.value, entry.origin, override=wins)
 
     def _registries(self) -> Iterator[Registry[object]]:
         for name in ("ops", "llms", "embedding_models", "vector_stores", "services"):

@@ -6,6 +6,7 @@ import sys
 from typing import NamedTuple
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowcore.schema import FlowStreamChunk
 
@@ -81,6 +82,9 @@ class Channel:
         An empty list means the end. However this is cancelled, nothing is lost: it waits for a
         sign that there is a chunk, and not for the chunk itself.
         """
+        # A sender that never pauses keeps the channel filled: without this, its reader would never
+        # come to see that it was cancelled.
+        await checkpoint_if_cancelled()
         ready: list[FlowStreamChunk] = []
         while True:
             try:

@@ -86,7 +86,7 @@ def _settings(function: F) -> F:
 @main.command()
 @_settings
 def serve(settings: tuple[str, ...]) -> None:
-    """Start the service that the configuration names (`backend`, by default http)."""
+    """Start the configured service: `backend`, by default http."""
     app = _app(_config(settings))
     app.service().run(app)
 
@@ -144,7 +144,10 @@ def call(
 @main.command()
 @_settings
 def check(settings: tuple[str, ...]) -> None:
-    """Check the configuration, the plugins and all flows, and print each flow's ops."""
+    """Check the configuration and print the ops of each flow.
+
+    Plugins, expressions, prompts and the settings of all backends are checked as at a start.
+    """
     from flowcore.terminal import print_flows_as_trees  # noqa: PLC0415
 
     app = _app(_config(settings))

@@ -37,6 +37,7 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
         ConfigError: If the file cannot be read, is not a mapping, repeats a key, or names a
             variable that is not set.
     """
+    text = ""
     try:
         text = path.read_text(encoding="utf-8-sig")
         loader = yaml.SafeLoader(text)
@@ -55,9 +56,10 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(
-            f"not valid YAML: {error.problem or error.context}", f"{path}:{line}"
-        ) from None
+        message = f"not valid YAML: {error.problem or error.context}"
+        if error.problem_mark and "${" in text.split("\n")[error.problem_mark.line]:
+            message += '; between { } or [ ], write a variable in quotes: "${NAME}"'
+        raise ConfigError(message, f"{path}:{line}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"cannot be read: {error}", str(path)) from None
     return Layer(data, origins)

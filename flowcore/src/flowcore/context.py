@@ -7,10 +7,10 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from flowcore.backend import from_worker
 from flowcore.errors import did_you_mean
 from flowcore.run import Run
 from flowcore.schema import FlowResponse, FlowStreamChunk
+from flowcore.worker import from_worker
 
 
 class FlowContext:

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import overload
 
-from flowcore.backend import Backend, ModelSettings, from_worker
+from flowcore.backend import Backend, ModelSettings
+from flowcore.worker import from_worker
 
 
 class BaseEmbeddingModel(Backend, ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
@@ -93,7 +94,8 @@ class InputSchema:
         Raises:
             InputError: If a field is missing or of the wrong type; all faults are listed.
         """
-        return self._check(self._flow, self._adapter, {**self._defaults, **inputs})
+        # Runs must not share what they may append to.
+        return self._check(self._flow, self._adapter, {**deepcopy(self._defaults), **inputs})
 
     @staticmethod
     def _check(

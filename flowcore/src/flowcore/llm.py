@@ -12,9 +12,10 @@ from typing import Any
 
 import anyio
 
-from flowcore.backend import Backend, ModelSettings, from_worker
+from flowcore.backend import Backend, ModelSettings
 from flowcore.errors import RunFailedError
 from flowcore.schema import ChunkEnum, FlowStreamChunk, Message, Role, Tool, ToolCall
+from flowcore.worker import from_worker
 
 logger = logging.getLogger("flowcore")
 

@@ -167,24 +167,24 @@ class PluginHost:
     def _call_registration_hooks(
         self, plugin: Plugin, module: object, catalog: Catalog
     ) -> list[str]:
-        callers = self._pm.get_hookcallers(module) or []
-        for caller in callers:
+        registrars = catalog.registrars(str(plugin))
+        names: list[str] = []
+        for caller in self._pm.get_hookcallers(module) or []:
             if not caller.has_spec():
                 known = [name for name in vars(hookspecs) if name.startswith("flowcore_")]
                 raise PluginError(f"unknown hook {caller.name!r}{did_you_mean(caller.name, known)}")
+            names.append(caller.name)
+            argument = caller.name.removeprefix("flowcore_register_")
             for impl in caller.get_hookimpls():
-                if impl.plugin is module and (
-                    impl.wrapper or impl.hookwrapper or iscoroutinefunction(impl.function)
-                ):
+                if impl.plugin is not module:
+                    continue
+                if impl.wrapper or impl.hookwrapper or iscoroutinefunction(impl.function):
                     raise PluginError(
                         f"{caller.name} must be a plain function, no wrapper or async"
                     )
-        implemented = {caller.name: caller for caller in callers}
-        for argument, registrar in catalog.registrars(str(plugin)).items():
-            if caller := implemented.get(f"flowcore_register_{argument}"):
-                others = [p for p in self._pm.get_plugins() if p is not module]
-                self._pm.subset_hook_caller(caller.name, others)(**{argument: registrar})
-        return sorted(implemented)
+                if argument in registrars:
+                    impl.function(*[registrars[name] for name in impl.argnames])
+        return sorted(names)
 
     def _calls(self, hook: str, *arguments: str) -> list[tuple[str, Callable[..., Any]]]:
         """Return each implementation as a function of all the hook's arguments, in order."""

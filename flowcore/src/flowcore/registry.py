@@ -13,10 +13,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """One registered class and the party that registered it, such as ``"plugin 'chat'"``."""
+    """One registered class, who registered it, and whether it may replace another's."""
 
     value: type[T]
     origin: str
+    override: bool = False
 
 
 class Registry(Mapping[str, type[T]]):
@@ -46,7 +47,7 @@ class Registry(Mapping[str, type[T]]):
                 f"({_path(taken.value)}) and by {origin} ({_path(value)}); rename one, or register "
                 "it with override=True"
             )
-        self._entries[name] = Entry(value, origin)
+        self._entries[name] = Entry(value, origin, override)
 
     def origin(self, name: str) -> str:
         """Return who registered ``name``."""

@@ -283,10 +283,12 @@ class Run:
 
     def _end(self, state: RunState) -> None:
         last: FlowStreamChunk | None = None
-        if state is RunState.DONE and not self._answered and self.response.answer != "":
-            last = FlowStreamChunk(chunk=self.response.answer, metadata=self.response.metadata)
+        response = self.response
+        if state is RunState.DONE and (response.answer != "" or response.metadata):
+            answer = FlowStreamChunk(chunk=response.answer, metadata=response.metadata)
             try:
-                last = self._own(last, self.flow).chunk
+                answer = self._own(answer, self.flow).chunk
+                last = None if self._answered or response.answer == "" else answer
             except ChunkError as error:
                 state, self.error = RunState.FAILED, error
         if state is RunState.FAILED:
@@ -306,15 +308,18 @@ class Run:
         if isinstance(error, FlowcoreError):
             metadata["code"] = error.code
         if isinstance(error, RunFailedError):
-            metadata.update(error.metadata)
+            metadata.update(from_json(to_json(error.metadata, fallback=str)))
         if self._failed_op:
             metadata["op"] = self._failed_op
+        text = error_text(error)
         logger.error(
-            "run %s of flow %r failed (error id %s): %s", self.id, self.flow, error_id, error,
-            exc_info=error,
-        )  # fmt: skip
+            "run %s of flow %r failed (error id %s): %s", self.id, self.flow, error_id, text
+        )
+        # The text of our own errors says it all; an op's exception needs its place.
+        level = logging.DEBUG if isinstance(error, FlowcoreError) else logging.ERROR
+        logger.log(level, "traceback of error id %s", error_id, exc_info=error)
         return FlowStreamChunk(
-            flow_id=self.id, chunk_type=ChunkEnum.ERROR, chunk=error_text(error), metadata=metadata
+            flow_id=self.id, chunk_type=ChunkEnum.ERROR, chunk=text, metadata=metadata
         )
 
 

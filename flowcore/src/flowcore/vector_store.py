@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from flowcore.backend import Backend, BackendSettings, from_worker
+from flowcore.backend import Backend, BackendSettings
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.schema import VectorNode
+from flowcore.worker import from_worker
 
 
 class VectorStoreSettings(BackendSettings):

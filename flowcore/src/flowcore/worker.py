@@ -1,0 +1,72 @@
+"""Worker threads for code that blocks, as many at a time as the app allows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_in_worker: ContextVar[bool] = ContextVar("in_worker", default=False)
+
+
+async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
+    """Run ``function`` in a worker thread and return its result.
+
+    Where the caller is cancelled, the thread is left to finish by itself. It counts against the
+    limit until then: callers that come and go cannot heap up threads.
+    """
+    if _in_worker.get():
+        # The thread that waits for this call sleeps meanwhile. Were this one to wait for a place
+        # as well, a pool full of such callers would wait for ever.
+        return await _start_thread(function)
+    place = object()
+    lock = threading.Lock()
+    finished = abandoned = False
+
+    def work() -> T:
+        nonlocal finished
+        _in_worker.set(True)
+        try:
+            return function()
+        finally:
+            with lock:
+                finished = True
+            if abandoned:
+                # The event loop may have ended meanwhile.
+                with suppress(RuntimeError):
+                    anyio.from_thread.run_sync(limiter.release_on_behalf_of, place)
+
+    await limiter.acquire_on_behalf_of(place)
+    try:
+        return await _start_thread(work)
+    finally:
+        with lock:
+            abandoned = not finished
+        if not abandoned:
+            limiter.release_on_behalf_of(place)
+
+
+async def _start_thread(function: Callable[[], T]) -> T:
+    unlimited = anyio.CapacityLimiter(1)
+    return await anyio.to_thread.run_sync(function, limiter=unlimited, abandon_on_cancel=True)
+
+
+def from_worker(
+    function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run ``function`` in the event loop and wait for it, from the worker thread of a sync op.
+
+    Raises:
+        RuntimeError: If the calling thread was not started by flowcore (anyio).
+    """
+    return anyio.from_thread.run(partial(function, *args, **kwargs))
