@@ -41,9 +41,10 @@ class SyncFlowApp:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal())
-            stack.enter_context(self._portal.wrap_async_context_manager(self.app))
+            portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self.app))
             self._stack = stack.pop_all()
+        self._portal = portal
         return self
 
     def __exit__(
