@@ -24,7 +24,7 @@ class Block:
 
     The first word after the fence is its language; what follows are options that a reader of the
     rendered page does not see: ``file=NAME`` saves the block under that name, ``output`` says that
-    it is what the Python block before it prints.
+    it is what the Python block before it prints, ``fails`` that it is wrong on purpose.
     """
 
     page: Path
