@@ -178,7 +178,7 @@ def test_a_flow_name_may_not_be(name: str) -> None:
 
 async def test_an_unknown_flow_is_met_with_the_nearest_one() -> None:
     async with FlowApp({}, flows=FLOWS) as app:
-        with pytest.raises(UnknownNameError, match="unknown flow 'ecko'; did you mean 'echo'?"):
+        with pytest.raises(UnknownNameError, match="unknown flow 'ecko'; did you mean 'echo'"):
             await app.execute("ecko")
         with pytest.raises(UnknownNameError):
             async with app.stream("ecko"):
@@ -312,7 +312,9 @@ def test_the_blocking_twin_serves_several_threads_at_once() -> None:
     answers: list[Any] = []
     with SyncFlowApp({}, flows={"f": MeetOp()}) as app:
         threads = [
-            threading.Thread(target=lambda n=n: answers.append(app.execute("f", number=str(n)).answer))
+            threading.Thread(
+                target=lambda n=n: answers.append(app.execute("f", number=str(n)).answer)
+            )
             for n in range(4)
         ]
         for thread in threads:

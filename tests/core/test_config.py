@@ -43,7 +43,10 @@ def test_each_layer_beats_the_one_below_it(write: Write, monkeypatch: pytest.Mon
 def test_sections_are_merged_key_by_key_and_lists_are_replaced(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write("a.yaml", "llm: {default: {backend: x, model_name: a, params: {t: 1, n: 1}}}\nimports: [a]\n")
+    write(
+        "a.yaml",
+        "llm: {default: {backend: x, model_name: a, params: {t: 1, n: 1}}}\nimports: [a]\n",
+    )
     write("b.yaml", "llm: {default: {params: {t: 2}}, fast: {backend: y}}\nimports: [b]")
     monkeypatch.setenv("FLOWCORE_LLM__DEFAULT__PARAMS__N", "3")
 
@@ -203,7 +206,7 @@ class NothingOp(BaseAsyncOp):
          "my.yaml:3: unknown LLM backend 'openai_compatibel'; did you mean 'openai_compatible'?"),
         ("llm:\n  default:\n    backend: openai_compatible\n    model_nam: m\n",
          "my.yaml:4: unknown key 'model_nam' in 'llm.default'; did you mean 'model_name'?"),
-        ("embedding_model: {default: {backend: memory}}\n", "unknown embedding model backend 'memory'"),
+        ("embedding_model: {e: {backend: memory}}\n", "unknown embedding model backend 'memory'"),
         ("vector_store:\n  default: {backend: memory, embedding_model: nope}\n",
          "my.yaml:2: unknown embedding_model 'nope'"),
         ("flow:\n  f:\n    flow_content: NothinOp()\n",

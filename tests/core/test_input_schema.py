@@ -147,7 +147,7 @@ async def test_inputs_are_checked_before_the_run_starts_and_reach_the_context() 
     ("field", "said"),
     [
         ({"type": "str"}, "'string', 'integer'"),
-        ({"requird": True}, "unknown key 'requird' in 'flow.f.input_schema.x'; did you mean 'required'?"),
+        ({"requird": 1}, "unknown key 'requird' in 'flow.f.input_schema.x'; did you mean"),
         ({"type": "integer", "default": "5"}, "default"),
         ({"enum": []}, "enum"),
         ({"enum": ["a"], "default": "b"}, "default"),

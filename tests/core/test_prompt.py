@@ -108,8 +108,14 @@ async def test_a_changed_file_is_read_anew_by_the_next_app(write: Write, module:
 
 @pytest.mark.parametrize(
     ("app", "op", "expected"),
-    [("", "", "hello"), ("zh", "", "你好"), ("fr", "", "hello"), ("zh", "de", "hallo"), ("", "zh", "你好")],
-)  # fmt: skip
+    [
+        ("", "", "hello"),
+        ("zh", "", "你好"),
+        ("fr", "", "hello"),
+        ("zh", "de", "hallo"),
+        ("", "zh", "你好"),
+    ],
+)
 async def test_the_variant_in_the_ops_language_wins_else_the_plain_one(
     write: Write, app: str, op: str, expected: str
 ) -> None:

@@ -71,7 +71,7 @@ def test_what_is_not_a_parameter_cannot_be_set(name: str) -> None:
         async def async_execute(self) -> None: ...
 
     with pytest.raises(OpDefinitionError, match=f"SearchOp has no parameter '{name}'"):
-        SearchOp(**{name: 1})
+        SearchOp(**dict[str, Any]({name: 1}))
 
 
 def test_an_unknown_parameter_is_met_with_the_way_to_declare_it() -> None:
@@ -211,9 +211,7 @@ async def test_before_and_after_stand_around_execute(op_class: Any) -> None:
 
 @pytest.mark.parametrize("op_class", [StagesOp, SyncStagesOp])
 @pytest.mark.parametrize("stage", ["before", "execute", "after"])
-async def test_max_retries_counts_the_tries_of_all_three_stages(
-    op_class: Any, stage: str
-) -> None:
+async def test_max_retries_counts_the_tries_of_all_three_stages(op_class: Any, stage: str) -> None:
     order = ["before", "execute", "after"]
     failed = order[: order.index(stage) + 1]
 
@@ -290,12 +288,12 @@ class EmitThenFailOp(BaseAsyncOp):
 
 
 async def test_an_op_that_has_emitted_is_not_tried_again() -> None:
-    async with FlowApp({}, flows={"f": EmitThenFailOp(max_retries=5)}) as app:
-        async with app.stream("f") as chunks:
-            got = await chunks.run.receive()
-            while batch := await chunks.run.receive():
-                got += batch
-            assert chunks.run.data["tries"] == 1
+    app = FlowApp({}, flows={"f": EmitThenFailOp(max_retries=5)})
+    async with app, app.stream("f") as chunks:
+        got = await chunks.run.receive()
+        while batch := await chunks.run.receive():
+            got += batch
+        assert chunks.run.data["tries"] == 1
 
     assert [chunk.chunk_type for chunk in got] == [ChunkEnum.ANSWER, ChunkEnum.ERROR]
 
