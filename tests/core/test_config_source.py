@@ -99,6 +99,8 @@ def test_an_empty_file_says_nothing(write: Write, text: str) -> None:
         ("a: [1\nb: 2\n", "my.yaml:2: not valid YAML"),
         ("a: 'open\n", "not valid YAML"),
         ("a:\n\t- b\n", "my.yaml:2: not valid YAML"),
+        ("a: {b: ${NAME}}\n", "my.yaml:1: not valid YAML"),
+        ("a: {b: ${NAME}}\n", 'write a variable in quotes: "${NAME}"'),
         ("a: *nowhere\n", "my.yaml:1: not valid YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "my.yaml:1: not valid YAML"),
         ("? [a]\n: 1\n", "my.yaml:1: not valid YAML"),

@@ -201,6 +201,34 @@ def test_an_op_that_cannot_be_made_is_refused_with_the_remedy(source: str, said:
     assert said in str(refused(source))
 
 
+def test_parameters_are_written_with_their_names() -> None:
+    assert "SearchOp refuses its parameters" in str(refused("SearchOp(5)"))
+
+
+def test_a_parameter_given_twice_is_refused() -> None:
+    assert "top_k" in str(refused("SearchOp(top_k=1, top_k=2)"))
+
+
+def test_a_class_that_forgets_its_base_is_refused() -> None:
+    class ForgetfulOp(BaseAsyncOp):
+        def __init__(self) -> None: ...
+
+        async def async_execute(self) -> None: ...
+
+    ops: Registry[Op] = Registry("op")
+    ops.add("ForgetfulOp", ForgetfulOp, "the tests")
+
+    with pytest.raises(ExpressionError, match="super"):
+        compile_expression("ForgetfulOp()", flow="demo", ops=ops)
+
+
+def test_backslashes_in_texts_are_no_matter() -> None:
+    op = compiled(r"SearchOp(value='\d+ \.')")
+
+    assert isinstance(op, SearchOp)
+    assert op.value == r"\d+ \."
+
+
 # --- what is not in the grammar
 
 
@@ -336,10 +364,14 @@ def test_a_chain_of_a_thousand_steps_is_no_depth() -> None:
     assert len(flow.steps) == 1000
 
 
-def test_a_few_lines_cannot_stand_for_millions_of_ops() -> None:
-    lines = ["a0 = SearchOp()", *(f"a{i} = a{i - 1} >> a{i - 1}" for i in range(1, 40)), "a39"]
+@pytest.mark.parametrize(
+    "step", ["{0} >> {0}", "{0} | {0}", "ReactOp(tool={0}) >> {0}", "ReactOp(value=[{0}, {0}])"]
+)
+def test_a_few_lines_cannot_stand_for_millions_of_ops(step: str) -> None:
+    steps = [f"a{i} = {step.format(f'a{i - 1}')}" for i in range(1, 40)]
+    source = "\n".join(["a0 = SearchOp()", *steps, "a39"])
 
-    assert "more than 10000 ops" in str(refused("\n".join(lines)))
+    assert "more than 10000 ops" in str(refused(source))
 
 
 # --- messages
@@ -383,6 +415,12 @@ def test_an_unknown_name_is_met_with_the_nearest_known_name() -> None:
     error = refused("agent = SearchOp()\nagnet >> FindOp()")
 
     assert "unknown name 'agnet'; did you mean 'agent'?" in str(error)
+
+
+def test_lines_may_end_as_on_any_system() -> None:
+    for end in ("\n", "\r\n", "\r"):
+        assert refused(f"a = SearchOp(){end}a >> Nope()").line == 2
+        assert shape(compiled(f"a = SearchOp(){end}a >> a")) == "(Search >> Search)"
 
 
 def test_an_op_that_is_far_from_all_names_brings_up_the_plugins() -> None:

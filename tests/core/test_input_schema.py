@@ -88,11 +88,14 @@ def test_faults_say_what_and_where_and_never_repeat_the_value() -> None:
 
 
 def test_defaults_are_not_shared_between_runs() -> None:
-    checked = schema(tags={"type": "array", "default": []})
+    checked = schema(
+        tags={"type": "array", "default": []}, deep={"type": "array", "default": [{"a": []}]}
+    )
 
     checked.validate({})["tags"].append("leak")
+    checked.validate({})["deep"][0]["a"].append("leak")
 
-    assert checked.validate({}) == {"tags": []}
+    assert checked.validate({}) == {"tags": [], "deep": [{"a": []}]}
 
 
 def test_the_json_schema_says_what_the_fields_say() -> None:

@@ -339,6 +339,54 @@ async def test_what_has_no_json_form_is_an_error_that_names_the_op(
     assert result.chunks[0].model_dump_json()
 
 
+async def test_metadata_of_an_error_chunk_always_have_a_json_form() -> None:
+    class SayErrorOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await self.context.add_stream_chunk(
+                FlowStreamChunk(chunk_type=ChunkEnum.ERROR, chunk="x", metadata={"a": object()})
+            )
+
+    async with FlowApp({}, flows={"f": SayErrorOp()}) as app:
+        result = await collect(app, "f")
+
+    assert result.chunks[0].model_dump_json()
+    assert "a" in result.chunks[0].metadata
+
+
+@pytest.mark.parametrize("field", ["answer", "metadata"])
+async def test_a_response_without_json_form_fails_the_run_also_after_it_has_streamed(
+    field: str,
+) -> None:
+    class OddOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await emit(self, "streamed")
+            setattr(self.context.response, field, {"x": object()})
+
+    async with FlowApp({}, flows={"f": OddOp()}) as app:
+        result = await collect(app, "f")
+
+    assert kinds(result.chunks) == ["answer", "error"]
+    assert isinstance(result.error, ChunkError)
+
+
+async def test_a_run_may_be_ended_as_failed_from_outside() -> None:
+    counts: dict[str, int] = {}
+
+    async with FlowApp({}, flows={"f": ForeverOp(counts)}) as app:
+        with anyio.fail_after(5):
+            async with app.stream("f") as chunks:
+                await chunks.run.receive()
+                chunks.run.fail(RunFailedError("shutting down"))
+                got: list[FlowStreamChunk] = []
+                while batch := await chunks.run.receive():
+                    got += batch
+
+    assert kinds(got).count("error") == 1
+    assert got[-1].chunk == "shutting down"
+    assert chunks.run.state is RunState.FAILED
+    assert counts["cleaned"] == 1
+
+
 async def test_not_a_number_reaches_the_reader_as_text() -> None:
     class NumberOp(BaseAsyncOp):
         async def async_execute(self) -> None:
@@ -772,7 +820,7 @@ async def test_nothing_is_lost_and_the_order_kept_when_the_reader_is_slow() -> N
     async with FlowApp(config, flows={"f": CountOp()}) as app, app.stream("f") as chunks:
         got: list[str] = []
         async for chunk in chunks:
-            if len(got) % 50 == 0:
+            if len(got) % 200 == 0:
                 await anyio.wait_all_tasks_blocked()
             got.append(str(chunk.chunk))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from flowcore import (
     BaseAsyncOp,
@@ -457,6 +458,42 @@ async def test_no_more_sync_ops_run_at_once_than_thread_pool_max_workers(limit: 
                     group.start_soon(app.execute, "f")
 
     assert most == limit
+
+
+async def test_no_place_in_the_pool_is_lost_to_readers_that_leave_early() -> None:
+    class QuickOp(BaseOp):
+        def execute(self) -> None:
+            self.context.response.answer = "quick"
+
+    async with FlowApp({"thread_pool_max_workers": 1}, flows={"f": QuickOp()}) as app:
+        with anyio.fail_after(5):
+            for pauses in [*range(12)] * 5:
+                async with app.stream("f"):
+                    for _ in range(pauses):
+                        await checkpoint()
+            assert (await app.execute("f")).answer == "quick"
+
+
+async def test_a_thread_that_was_left_to_itself_keeps_its_place_until_it_ends() -> None:
+    go = threading.Event()
+
+    class WaitOp(BaseOp):
+        def execute(self) -> None:
+            if self.context.get("wait"):
+                started.set()
+                assert go.wait(5)
+
+    started = threading.Event()
+    async with FlowApp({"thread_pool_max_workers": 1}, flows={"f": WaitOp()}) as app:
+        with anyio.fail_after(10):
+            async with app.stream("f", wait=True):
+                await anyio.to_thread.run_sync(started.wait, 5)
+            async with app.stream("f") as chunks:
+                await anyio.wait_all_tasks_blocked()
+                assert chunks.run.state is RunState.RUNNING
+                go.set()
+                await chunks.run.wait()
+                assert chunks.run.state is RunState.DONE
 
 
 async def test_a_sync_op_that_calls_a_sync_sub_op_needs_no_second_thread_of_the_pool() -> None:
