@@ -15,7 +15,7 @@ import pytest
 
 from flowcore import BackendError, BaseAsyncOp, ConfigError, RunFailedError, UnknownNameError
 from flowcore_http import create_app
-from flowcore_http.server import RESERVED
+from flowcore_http.service import RESERVED
 
 
 class GreetOp(BaseAsyncOp):
@@ -273,7 +273,7 @@ async def test_a_failed_run_is_told_and_logged_under_one_id(
     body = problem(response, status, code)
     assert body["detail"] == detail
     [record] = [r for r in caplog.records if body["error_id"] in r.getMessage()]
-    assert record.exc_info is not None
+    assert (record.exc_info is not None) == (code == "op_failed")
 
 
 async def test_the_connection_survives_every_refusal(server):

@@ -9,21 +9,17 @@ from quart import Quart, Response, request
 from quart_cors import cors  # pyright: ignore[reportUnknownVariableType]
 from werkzeug.exceptions import HTTPException, NotFound
 
-from flowcore import ConfigError, Flow, FlowApp, UnknownNameError, read_response
+from flowcore import Flow, FlowApp, UnknownNameError, read_response
 from flowcore_http.body import read_object
 from flowcore_http.docs import add_docs
 from flowcore_http.inflight import CONNECTION_CLASS, InFlight, tie
 from flowcore_http.linger import LingeringBody
 from flowcore_http.openapi import openapi_document
 from flowcore_http.problem import HttpProblem, problem_of_request, problem_of_run, stopping
+from flowcore_http.service import check_names
 from flowcore_http.settings import HttpSettings
 from flowcore_http.stream import stream_response
 from flowcore_http.wire import encode_json
-
-RESERVED = frozenset(
-    {"docs", "health", "mcp", "metrics", "openapi.json", "playground", "ready", "runs", "v1"}
-)
-"""Flow names that would clash with endpoints of the service, present or to come."""
 
 
 def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
@@ -40,6 +36,7 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     Raises:
         ConfigError: If a flow has the name of an endpoint of the service.
     """
+    check_names(app)
     settings = settings or HttpSettings()
     quart = Quart("flowcore_http", static_folder=None)
     quart.config["MAX_CONTENT_LENGTH"] = None
@@ -72,12 +69,6 @@ def in_flight(quart: Quart) -> InFlight:
 
 
 def _add_flow(quart: Quart, app: FlowApp, flow: Flow, settings: HttpSettings) -> None:
-    if flow.name in RESERVED:
-        raise ConfigError(
-            f"flow {flow.name!r} cannot be served over HTTP: /{flow.name} is reserved for the "
-            "service itself; give the flow another name"
-        )
-
     async def stream() -> Response:
         inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
         run = app.start(flow.name, inputs)

@@ -1,41 +1,28 @@
-"""The service ``http``: from the listening socket to the last request."""
+"""The service ``http``, as the configuration names it; the server itself loads when it starts."""
 
 from __future__ import annotations
 
-import logging
-import socket
-import sys
-from contextlib import suppress
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-import anyio
-from hypercorn.config import Config
-
-from flowcore import BaseService, FlowApp, RunFailedError
-from flowcore_http.client import HttpClient
-from flowcore_http.connections import CLOSE_SECONDS, serve, server_config
-from flowcore_http.inflight import InFlight
-from flowcore_http.listener import listen, url_of
-from flowcore_http.server import create_app, in_flight
+from flowcore import BaseService, ConfigError, FlowApp
 from flowcore_http.settings import HttpSettings
-from flowcore_http.signals import ECHO_SECONDS, INTERRUPTED, StopSignals, exit_after
 
-logger = logging.getLogger("flowcore.http")
+if TYPE_CHECKING:
+    from flowcore_http.client import HttpClient
 
-_EXIT_SECONDS = 1.0
-"""How long the process may live on after the second signal."""
-
-_OVERDUE_SECONDS = 15.0
-"""How long the process may live on after the drain that the first signal began."""
+RESERVED = frozenset(
+    {"docs", "health", "mcp", "metrics", "openapi.json", "playground", "ready", "runs", "v1"}
+)
+"""Flow names that would clash with endpoints of the service, present or to come."""
 
 
 class HttpService(BaseService):
     """Serves the flows of an app over HTTP until it is told to stop.
 
     The first SIGINT or SIGTERM lets running requests finish for ``drain_timeout`` seconds while
-    new ones get 503; then the rest is cancelled. The second cancels all at once. The process is
-    taken to be the service's own: after a signal it ends, even if a sync op hangs in its thread.
+    new ones get 503; then the rest fails with the code ``shutting_down``. The second signal
+    cancels all at once. The process is taken to be the service's own: after a signal it ends, even
+    if a sync op hangs in its thread.
 
     Args:
         settings: The config section ``http``.
@@ -43,6 +30,14 @@ class HttpService(BaseService):
 
     Settings = HttpSettings
     settings: HttpSettings
+
+    def check(self, app: FlowApp) -> None:
+        """Check that the names of the flows can be paths.
+
+        Raises:
+            ConfigError: If a flow has the name of an endpoint of the service.
+        """
+        check_names(app)
 
     def run(self, app: FlowApp) -> None:
         """Open ``app`` and serve it.
@@ -52,65 +47,28 @@ class HttpService(BaseService):
                 a flow's name is reserved.
             SystemExit: With code 130 after a second signal.
         """
-        config = server_config(self.settings)
-        options: dict[str, Any] = {"use_uvloop": _has_uvloop()}
-        with listen(self.settings) as sock:
-            interrupted = anyio.run(self._serve, app, config, sock, backend_options=options)
-        if interrupted:
-            sys.exit(INTERRUPTED)
+        from flowcore_http.serving import run_until_stopped  # noqa: PLC0415 - loads the server
+
+        run_until_stopped(app, self.settings)
 
     @classmethod
     def connect(cls, url: str) -> HttpClient:
         """Return a client for a server at ``url``."""
+        from flowcore_http.client import HttpClient  # noqa: PLC0415 - loads httpx
+
         return HttpClient(url)
 
-    async def _serve(self, app: FlowApp, config: Config, sock: socket.socket) -> bool:
-        quart = create_app(app, self.settings)
-        scope = anyio.CancelScope()
 
-        def at_once() -> None:
-            exit_after(_EXIT_SECONDS, INTERRUPTED)
-            scope.cancel()
+def check_names(app: FlowApp) -> None:
+    """Check that no flow has the name of an endpoint.
 
-        signals = StopSignals(at_once)
-
-        async def stopped() -> None:
-            await signals.first.wait()
-            exit_after(self.settings.drain_timeout + _OVERDUE_SECONDS, 1)
-            await self._drain(app, in_flight(quart))
-
-        with signals.installed(), scope:
-            async with app:
-                await quart.startup()
-                self._announce(app, sock)
-                await serve(quart, config, sock, stopped)
-                await quart.shutdown()
-        return signals.second.is_set()
-
-    async def _drain(self, app: FlowApp, requests: InFlight) -> None:
-        logger.info("stopping: %d requests in progress", requests.count)
-        requests.refuse_new()
-        await anyio.sleep(ECHO_SECONDS)
-        with anyio.move_on_after(self.settings.drain_timeout):
-            await requests.wait_idle()
-            return
-        logger.warning("stopping: %d requests cancelled", requests.count)
-        for run in tuple(app.runs.values()):
-            run.fail(RunFailedError("the service is shutting down", {"code": "shutting_down"}))
-        with anyio.move_on_after(CLOSE_SECONDS):
-            await requests.wait_idle()
-
-    def _announce(self, app: FlowApp, sock: socket.socket) -> None:
-        url = url_of(sock, secure=self.settings.certfile is not None)
-        flows = ", ".join(app.flows) or "none"
-        # Whoever read our output may have left; the service goes on.
-        with suppress(OSError):
-            print(f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}", file=sys.stderr)
-
-
-def _has_uvloop() -> bool:
-    try:
-        import_module("uvloop")
-    except ImportError:
-        return False
-    return True
+    Raises:
+        ConfigError: If one has.
+    """
+    for name in app.flows:
+        if name in RESERVED:
+            raise ConfigError(
+                f"flow {name!r} cannot be served over HTTP: /{name} is reserved for the service "
+                "itself; give the flow another name",
+                app.config.origins.find(("flow", name)),
+            )

@@ -151,7 +151,7 @@ def check(settings: tuple[str, ...]) -> None:
     from flowcore.terminal import print_flows_as_trees  # noqa: PLC0415
 
     app = _app(_config(settings))
-    app.service()
+    app.service().check(app)
     print_flows_as_trees(app)
 
 

@@ -312,12 +312,13 @@ class Run:
         if self._failed_op:
             metadata["op"] = self._failed_op
         text = error_text(error)
-        logger.error(
-            "run %s of flow %r failed (error id %s): %s", self.id, self.flow, error_id, text
-        )
         # The text of our own errors says it all; an op's exception needs its place.
-        level = logging.DEBUG if isinstance(error, FlowcoreError) else logging.ERROR
-        logger.log(level, "traceback of error id %s", error_id, exc_info=error)
+        ours = isinstance(error, FlowcoreError) and not logger.isEnabledFor(logging.DEBUG)
+        logger.error(
+            "run %s of flow %r failed (error id %s): %s",
+            *(self.id, self.flow, error_id, text),
+            exc_info=None if ours else error,
+        )
         return FlowStreamChunk(
             flow_id=self.id, chunk_type=ChunkEnum.ERROR, chunk=text, metadata=metadata
         )

@@ -64,6 +64,13 @@ class BaseService(ABC):
             ConfigError: If the service cannot start, such as a port in use.
         """
 
+    def check(self, app: FlowApp) -> None:  # noqa: B027 - most services take any app
+        """Check that the service can serve ``app``, without starting; for `flowcore check`.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+
     @classmethod
     def connect(cls, url: str) -> AbstractAsyncContextManager[FlowClient]:
         """Return a client for a service of this kind; by default there is none.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from flowcore import hookimpl
 
 if TYPE_CHECKING:
-    from flowcore import BaseLLM, Registrar
+    from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
+
+    from flowcore import BaseLLM, FlowApp, Registrar
 
 
 @hookimpl
@@ -16,3 +20,18 @@ def flowcore_register_llms(llms: Registrar[BaseLLM]) -> None:
     from flowcore_llamacpp.llm import LlamaCppLLM  # noqa: PLC0415  loads only where it is used
 
     llms.add(LlamaCppLLM, "llamacpp")
+
+
+@hookimpl
+def flowcore_lifespan(app: FlowApp) -> AbstractAsyncContextManager[object]:
+    """Load the models that ask for it, before the first run."""
+    return _preloaded(app)
+
+
+@asynccontextmanager
+async def _preloaded(app: FlowApp) -> AsyncGenerator[None]:
+    for name, entry in app.config.llm.items():
+        if entry.get("backend") == "llamacpp" and entry.get("preload", True):
+            llm: Any = app.backends.llm(name)
+            await llm.load()
+    yield

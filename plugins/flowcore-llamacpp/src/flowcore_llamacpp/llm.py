@@ -23,8 +23,9 @@ CLOSE_SECONDS = 5.0
 class LlamaCppLLM(BaseLLM):
     """A GGUF model, run in this process by llama.cpp.
 
-    The model loads on first use and is freed by :meth:`aclose`. Up to ``n_parallel`` requests are
-    generated at once, in one batch; others wait, in order, without a thread.
+    The model loads when the app opens, or on first use, and is freed by :meth:`aclose`. Up to
+    ``n_parallel`` requests are generated at once, in one batch; others wait, in order, without a
+    thread.
 
     Args:
         settings: The validated config entry.
@@ -49,6 +50,18 @@ class LlamaCppLLM(BaseLLM):
     def model_name(self) -> str:
         """Name of the model; without one in the config, that of the file."""
         return self._name
+
+    async def load(self) -> None:
+        """Load the model, if that has not been done.
+
+        The engine holds Python's lock for most of the time that it takes, 0.5 s for a small model:
+        best done before there is anything to halt.
+
+        Raises:
+            BackendError: If it cannot be loaded (code ``model_load_failed``).
+        """
+        limiter = anyio.CapacityLimiter(1)
+        await anyio.to_thread.run_sync(self._model.server, limiter=limiter)
 
     async def astream_chat(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None = None, **params: Any

@@ -51,9 +51,11 @@ class LlamaCppSettings(ModelSettings):
             label for the file at ``params.model_path``.
         params: The engine's keys (:class:`EngineParams`) and, beside them, default sampling
             parameters of the requests, in the form of the OpenAI API.
+        preload: Whether the model loads when the app opens, or else on first use.
     """
 
     model_name: str = ""
+    preload: bool = True
 
     @field_validator("params")
     @classmethod
