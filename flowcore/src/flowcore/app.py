@@ -19,9 +19,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from flowcore.config import FlowConfig, load_config
-from flowcore.errors import AppClosedError, ConfigError, UnknownNameError
+from flowcore.errors import AppClosedError, ConfigError, OpDefinitionError, UnknownNameError
 from flowcore.flow import Flow
-from flowcore.op import Op
+from flowcore.op import Op, check_op
 from flowcore.plugins import PluginHost
 from flowcore.resources import SharedBackends
 from flowcore.run import Run
@@ -234,7 +234,7 @@ class FlowApp:
             if name in flows:
                 raise ConfigError(f"flow {name!r} is in the configuration and given as an object")
             language = self.config.language
-            flows[name] = flow if isinstance(flow, Flow) else Flow(name, flow, language=language)
+            flows[name] = flow if isinstance(flow, Flow) else _flow_of(name, flow, language)
         for name, flow in flows.items():
             origin = self.config.origins.find(("flow", name, "flow_content"))
             for _, op in flow.walk():
@@ -249,6 +249,13 @@ class FlowApp:
             if name != "default" and name not in known:
                 error = UnknownNameError(kind, name, known, f"configure it under {kind}.{name}")
                 raise ConfigError(f"flow {flow.name!r}, op {op.name!r}: {error}", origin)
+
+
+def _flow_of(name: str, op: Op, language: str) -> Flow:
+    try:
+        return Flow(name, check_op(op, f"flow {name!r}"), language=language)
+    except OpDefinitionError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _import(module: str, origin: str) -> ModuleType:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,6 +71,10 @@ class _Group(click.Group):
             # The reader of our output has left, as `head` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             ctx.exit(1)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EIO}:
+                raise
+            raise click.ClickException(f"cannot write the output: {error.strerror}") from error
 
 
 @click.group(cls=_Group, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,6 +83,10 @@ def main() -> None:  # noqa: D103 - its help text is HELP
     level = os.environ.get("FLOWCORE_LOG_LEVEL", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():
         raise ConfigError(f"FLOWCORE_LOG_LEVEL: unknown level {level!r}")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a character is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 

@@ -25,9 +25,9 @@ class FlowContext:
     __slots__ = ("_op", "_run", "emitted")
 
     def __init__(self, run: Run, op: str) -> None:
-        object.__setattr__(self, "_run", run)
-        object.__setattr__(self, "_op", op)
-        object.__setattr__(self, "emitted", 0)
+        self._run = run
+        self._op = op
+        self.emitted = 0
 
     _run: Run
     _op: str
@@ -58,7 +58,7 @@ class FlowContext:
             await checkpoint()
             return
         # Counted first: a chunk that may be on its way must not be sent again by another try.
-        object.__setattr__(self, "emitted", self.emitted + 1)
+        self.emitted += 1
         await self._run.send(owned, self._op)
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
@@ -78,12 +78,17 @@ class FlowContext:
         return self._run.data.keys()
 
     def __getattr__(self, name: str) -> Any:
+        if name in FlowContext.__slots__:
+            raise AttributeError(name)  # a copy that is still being made
         try:
             return self._run.data[name]
         except KeyError:
             raise AttributeError(self._missing(name), name=name, obj=self) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in FlowContext.__slots__:
+            object.__setattr__(self, name, value)
+            return
         if hasattr(FlowContext, name):
             raise AttributeError(
                 f"context.{name} is flowcore's own and cannot be replaced; "

@@ -79,7 +79,7 @@ class _Compiler:
             self.fail_at(1, 1, "the expression is empty; write an op, such as StreamChatOp()")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SyntaxWarning)
+                warnings.simplefilter("ignore")
                 *statements, last = ast.parse(self.source).body
         except SyntaxError as error:
             self.fail_at(error.lineno or 1, error.offset or 1, f"not an expression: {error.msg}")

@@ -16,6 +16,7 @@ import anyio
 
 from flowcore.context import FlowContext
 from flowcore.errors import OpDefinitionError, did_you_mean
+from flowcore.failure import outcome
 from flowcore.run import Run
 
 MAX_OPS = 10_000
@@ -162,14 +163,15 @@ class ParallelOp(Op):
         """Run the branches and return what they returned, in the order written."""
         self.context.update(values)
         results: list[Any] = [None] * len(self.branches)
-        failure: BaseException | None = None
+        failure: Exception | None = None
 
         async def branch(index: int, op: Op) -> None:
             nonlocal failure
-            try:
+
+            async def call() -> None:
                 results[index] = await op.async_call()
-            # SystemExit in an asyncio task would end the event loop.
-            except (Exception, SystemExit) as error:  # noqa: BLE001
+
+            if error := await outcome(call):
                 failure = failure or error
                 group.cancel_scope.cancel()
 

@@ -6,16 +6,19 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from flowcore.channel import Channel, OwnedChunk
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import ChunkError, FlowcoreError, RunCancelledError, RunFailedError
+from flowcore.failure import error_text, outcome
 from flowcore.llm import BaseLLM
+from flowcore.payload import json_bytes, repair_surrogates
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 from flowcore.vector_store import BaseVectorStore
 
@@ -185,6 +188,12 @@ class Run:
                 its ending, unless the op catches this, falls back or is tried again.
             ChunkError: If the payload has no JSON form.
         """
+        # Ops are not all type-checked.
+        if not isinstance(chunk, FlowStreamChunk):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ChunkError(
+                f"op {op!r} emitted {str(chunk)[:100]!r}, which is not a FlowStreamChunk; "
+                "for a text write FlowStreamChunk(chunk=…)"
+            )
         if chunk.chunk_type is ChunkEnum.ERROR:
             raise RunFailedError(_text(chunk.chunk) or "the op reported an error", chunk.metadata)
         if chunk.chunk_type is ChunkEnum.DONE:
@@ -219,17 +228,20 @@ class Run:
         update: dict[str, Any] = {"flow_id": self.id}
         size = 0
         try:
-            if isinstance(payload, str):
-                size += _size(payload)
-            else:
-                text = to_json(payload, inf_nan_mode="strings")
+            if not isinstance(payload, str):
+                text = json_bytes(payload)
                 size += len(text)
                 update["chunk"] = from_json(text)
+            elif payload.isascii():
+                size += len(payload)
+            else:
+                update["chunk"] = payload = repair_surrogates(payload)
+                size += len(payload.encode())
             if metadata:
-                text = to_json(metadata, inf_nan_mode="strings")
+                text = json_bytes(metadata)
                 size += len(text)
                 update["metadata"] = from_json(text)
-        except (PydanticSerializationError, ValueError) as error:
+        except ValueError as error:
             what = f"a chunk of type {chunk.chunk_type} that has no JSON form"
             raise ChunkError(f"op {op!r} emitted {what}: {error}") from None
         return OwnedChunk(chunk.model_copy(update=update), size)
@@ -246,49 +258,25 @@ class Run:
     async def execute(self, body: Callable[[], Awaitable[object]]) -> None:
         """Run ``body`` to one of the three endings; called once, by the app, in a task of its own.
 
-        Never raises an ``Exception``: what the body raised is in :attr:`error`.
+        Whatever the body does, this raises nothing but the cancellation of its task.
         """
         state = RunState.CANCELLED
         if self.observer is not None:
             self.observer.run_started(self)
         try:
             with self._scope:
-                self.error = await self._outcome(body)
+                self.error = await outcome(body)
                 state = RunState.DONE if self.error is None else RunState.FAILED
             if state is RunState.CANCELLED and self._stopped_by is not None:
                 state, self.error = RunState.FAILED, self._stopped_by
-        except Exception as error:  # noqa: BLE001
-            # On trio, a scope lets out what was raised beside its own cancellation.
-            state, self.error = RunState.FAILED, error
         finally:
             self._end(state)
 
-    async def _outcome(self, body: Callable[[], Awaitable[object]]) -> Exception | None:
-        try:
-            await body()
-        except StopAsyncIteration as error:
-            # It would end the loop of whoever reads the run, as if all were well.
-            return _failure(error)
-        except Exception as error:  # noqa: BLE001 - it is for whoever reads the run
-            return error
-        except SystemExit as error:
-            # An op that calls a library which exits must not end the server.
-            return _failure(error)
-        except anyio.get_cancelled_exc_class() as error:
-            # Awaiting something that others cancelled looks like a cancellation of the run.
-            if anyio.current_effective_deadline() == -float("inf"):
-                raise
-            return _failure(error)
-        return None
-
     def _end(self, state: RunState) -> None:
         last: FlowStreamChunk | None = None
-        response = self.response
-        if state is RunState.DONE and (response.answer != "" or response.metadata):
-            answer = FlowStreamChunk(chunk=response.answer, metadata=response.metadata)
+        if state is RunState.DONE:
             try:
-                answer = self._own(answer, self.flow).chunk
-                last = None if self._answered or response.answer == "" else answer
+                last = self._unstreamed_answer()
             except ChunkError as error:
                 state, self.error = RunState.FAILED, error
         if state is RunState.FAILED:
@@ -302,13 +290,23 @@ class Run:
         if self.observer is not None:
             self.observer.run_finished(self, self.error)
 
+    def _unstreamed_answer(self) -> FlowStreamChunk | None:
+        response = self.response
+        if response.answer == "" and not response.metadata:
+            return None
+        chunk = FlowStreamChunk(chunk=response.answer, metadata=response.metadata)
+        chunk = self._own(chunk, self.flow).chunk
+        return None if self._answered or response.answer == "" else chunk
+
     def _error_chunk(self, error: BaseException | None) -> FlowStreamChunk:
         error_id = secrets.token_hex(6)
         metadata: dict[str, Any] = {"code": "op_failed", "error_id": error_id}
         if isinstance(error, FlowcoreError):
             metadata["code"] = error.code
         if isinstance(error, RunFailedError):
-            metadata.update(from_json(to_json(error.metadata, fallback=str)))
+            # Whatever is wrong with its metadata, the error itself has to be told.
+            with suppress(Exception):
+                metadata.update(from_json(json_bytes(error.metadata, fallback=str)))
         if self._failed_op:
             metadata["op"] = self._failed_op
         text = error_text(error)
@@ -317,32 +315,12 @@ class Run:
         logger.error(
             "run %s of flow %r failed (error id %s): %s",
             *(self.id, self.flow, error_id, text),
-            exc_info=None if ours else error,
+            exc_info=None if ours or error is None else (type(error), error, error.__traceback__),
         )
         return FlowStreamChunk(
             flow_id=self.id, chunk_type=ChunkEnum.ERROR, chunk=text, metadata=metadata
         )
 
 
-def error_text(error: BaseException | None) -> str:
-    """Return the text by which a caller learns of an error; never empty."""
-    text = str(error).strip()
-    if isinstance(error, FlowcoreError) and text:
-        return text
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name
-
-
-def _failure(cause: BaseException) -> RunFailedError:
-    text = f": {cause}" if str(cause) else ""
-    failure = RunFailedError(f"an op raised {type(cause).__name__}{text}")
-    failure.__cause__ = cause
-    return failure
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
 def _text(payload: object) -> str:
-    return payload if isinstance(payload, str) else to_json(payload, fallback=str).decode()
+    return payload if isinstance(payload, str) else json_bytes(payload).decode()

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError, did_you_mean
+from flowcore.failure import error_text
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
 from flowcore.op import Op, own_copy
 from flowcore.prompt import Prompts, prompt_file
@@ -209,7 +210,10 @@ class UserOp(Op, ABC):
                 if tries < self.max_retries and self.emitted() == emitted:
                     tries += 1
                     logger.warning(
-                        "run %s: op %r failed: %r; next try", self.run.id, self.name, error
+                        "run %s: op %r failed: %s; next try",
+                        self.run.id,
+                        self.name,
+                        error_text(error),
                     )
                     continue
                 return await self._fail(error)

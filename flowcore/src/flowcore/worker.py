@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,16 +33,20 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
         return await _start_thread(function)
     place = object()
     lock = threading.Lock()
-    finished = abandoned = False
+    call = _Call()
 
     def work() -> T:
-        nonlocal finished
+        with lock:
+            if call.state is _State.ABANDONED:
+                raise RuntimeError("abandoned before it began")  # nobody hears it
+            call.state = _State.RUNNING
         _in_worker.set(True)
         try:
             return function()
         finally:
             with lock:
-                finished = True
+                abandoned = call.state is _State.ABANDONED
+                call.state = _State.FINISHED
             if abandoned:
                 # The event loop may have ended meanwhile.
                 with suppress(RuntimeError):
@@ -51,9 +57,23 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
         return await _start_thread(work)
     finally:
         with lock:
-            abandoned = not finished
-        if not abandoned:
+            running = call.state is _State.RUNNING
+            if call.state is not _State.FINISHED:
+                call.state = _State.ABANDONED
+        if not running:
             limiter.release_on_behalf_of(place)
+
+
+class _State(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    ABANDONED = auto()
+    FINISHED = auto()
+
+
+@dataclass
+class _Call:
+    state: _State = _State.WAITING
 
 
 async def _start_thread(function: Callable[[], T]) -> T:

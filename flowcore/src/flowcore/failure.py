@@ -1,0 +1,73 @@
+"""What user code may raise, which is anything, turned into what a run can end with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from flowcore.errors import FlowcoreError, RunFailedError
+from flowcore.payload import repair_surrogates
+
+MAX_TEXT_CHARS = 10_000
+
+
+async def outcome(body: Callable[[], Awaitable[object]]) -> Exception | None:
+    """Await ``body()`` and return why it failed, or None.
+
+    Only a cancellation of the caller itself passes. All else is a failure, also what is no
+    ``Exception``: an op that calls a library which exits or panics must not end the server.
+    """
+    try:
+        await body()
+    except Exception as error:  # noqa: BLE001
+        # StopAsyncIteration would end the loop of whoever reads the run, as if all were well.
+        return _wrapped(error) if isinstance(error, StopAsyncIteration) else error
+    except anyio.get_cancelled_exc_class() as error:
+        # Awaiting something that others cancelled looks like a cancellation of the caller.
+        if _is_cancelled():
+            raise
+        return _wrapped(error)
+    except KeyboardInterrupt as error:
+        # trio raises it wherever it happens to be; asyncio tells the main task.
+        if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+            raise
+        return _wrapped(error)
+    except BaseExceptionGroup as group:
+        _, rest = group.split(anyio.get_cancelled_exc_class())
+        if rest is None and _is_cancelled():
+            raise
+        return _wrapped(group if rest is None else rest)
+    except BaseException as error:  # noqa: BLE001
+        return _wrapped(error)
+    return None
+
+
+def error_text(error: BaseException | None) -> str:
+    """Return the text by which a caller learns of an error; never empty, whatever ``str`` does."""
+    members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    if len(members) == 1 and issubclass(type(error), BaseExceptionGroup):
+        return error_text(members[0])
+    try:
+        text = repair_surrogates(str(error).strip())
+    except Exception:  # noqa: BLE001 - __str__ is user code too
+        text = ""
+    if len(text) > MAX_TEXT_CHARS:
+        text = f"{text[:MAX_TEXT_CHARS]}…"
+    if isinstance(error, FlowcoreError) and text:
+        return text
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _is_cancelled() -> bool:
+    return anyio.current_effective_deadline() == -float("inf")
+
+
+def _wrapped(cause: BaseException) -> Exception:
+    if isinstance(cause, Exception) and not isinstance(cause, StopAsyncIteration):
+        return cause
+    failure = RunFailedError(f"an op raised {error_text(cause)}")
+    failure.__cause__ = cause
+    return failure
