@@ -18,6 +18,7 @@ from flowcore import (
     FlowApp,
     FlowStreamChunk,
     InputError,
+    OpDefinitionError,
     RunState,
     SyncFlowApp,
     UnknownNameError,
@@ -174,6 +175,12 @@ def test_a_flow_name_may_be(name: str) -> None:
 def test_a_flow_name_may_not_be(name: str) -> None:
     with pytest.raises(ConfigError, match="use letters, digits"):
         Flow(name, EchoOp())
+
+
+@pytest.mark.parametrize("wrong", [EchoOp, 5, "EchoOp()", None])
+def test_what_is_no_op_is_no_flow(wrong: Any) -> None:
+    with pytest.raises((OpDefinitionError, ConfigError), match="takes ops, not"):
+        FlowApp({}, flows={"f": wrong})
 
 
 async def test_an_unknown_flow_is_met_with_the_nearest_one() -> None:

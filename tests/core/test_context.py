@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -136,6 +137,22 @@ async def test_the_repr_of_a_context_shows_names_and_no_values() -> None:
 
     assert "api_key" in seen[0]
     assert "secret" not in seen[0]
+
+
+async def test_a_context_may_be_copied_but_not_by_accident_for_ever() -> None:
+    seen: list[Any] = []
+
+    def look(context: FlowContext) -> None:
+        seen.append(dict(context))
+        try:
+            seen.append(copy.copy(context).query)
+        except TypeError as error:
+            seen.append(str(error))
+
+    await run_op(ProbeOp(look), query="q")
+
+    assert seen[0] == {"query": "q"}
+    assert len(seen) == 2
 
 
 async def test_outside_of_a_run_an_op_says_that_it_has_no_context() -> None:

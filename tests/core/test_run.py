@@ -207,6 +207,47 @@ async def test_the_error_chunk_has_a_text_and_a_code(
     assert [(chunk.chunk, chunk.metadata["code"]) for chunk in result.chunks] == [(text, code)]
 
 
+class OddError(BaseException):
+    """What neither Exception nor the event loop knows."""
+
+
+@pytest.mark.parametrize("error", [OddError("odd"), GeneratorExit("odd"), SystemExit("odd")])
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_whatever_an_op_raises_ends_its_own_run_only(
+    error: BaseException, parallel: bool
+) -> None:
+    class OddOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            raise error
+
+    bad = OddOp() | ForeverOp({}) if parallel else OddOp()
+    async with FlowApp({}, flows={"bad": bad, "good": ForeverOp({})}) as app:
+        with anyio.fail_after(5):
+            async with app.stream("good") as good:
+                result = await collect(app, "bad")
+                assert (await anext(good)).chunk == "x" * 10
+
+    assert result.state is RunState.FAILED
+    assert "odd" in str(result.chunks[-1].chunk)
+
+
+async def test_the_failure_in_an_ops_own_task_group_is_told_in_its_own_words() -> None:
+    class GroupOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.fail)
+                group.start_soon(anyio.sleep_forever)
+
+        async def fail(self) -> None:
+            raise ValueError("the disk is on fire")
+
+    async with FlowApp({}, flows={"f": GroupOp()}) as app:
+        result = await collect(app, "f")
+
+    assert result.chunks[-1].chunk == "ValueError: the disk is on fire"
+    assert isinstance(result.error, ExceptionGroup)
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_an_op_that_awaits_what_others_cancelled_has_failed() -> None:
     class AwaitOp(BaseAsyncOp):
@@ -385,6 +426,30 @@ async def test_a_run_may_be_ended_as_failed_from_outside() -> None:
     assert got[-1].chunk == "shutting down"
     assert chunks.run.state is RunState.FAILED
     assert counts["cleaned"] == 1
+
+
+@pytest.mark.parametrize("payload", ["a\ud83d", {"k": ["a\ud83d"]}])
+async def test_a_lone_surrogate_does_not_end_the_stream(payload: Any) -> None:
+    class HalfOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await self.context.add_stream_chunk(
+                FlowStreamChunk(chunk_type=ChunkEnum.TOOL, chunk=payload)
+            )
+
+    result = await run_op(HalfOp())
+
+    assert "a\ufffd" in str(result.chunks[0].chunk)
+    assert result.chunks[0].model_dump_json()
+
+
+async def test_a_text_in_place_of_a_chunk_is_refused_with_the_remedy() -> None:
+    class TextOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            wrong: Any = "text"
+            await self.context.add_stream_chunk(wrong)
+
+    with pytest.raises(ChunkError, match=r"FlowStreamChunk\(chunk="):
+        await run_op(TextOp())
 
 
 async def test_not_a_number_reaches_the_reader_as_text() -> None:
