@@ -12,6 +12,7 @@ import yaml
 from flowcore.app import FlowApp
 from flowcore.errors import ConfigError, UnknownNameError
 from flowcore.schema import ChunkEnum, FlowStreamChunk
+from flowcore.yaml_text import parse_yaml
 
 
 class Printer(Protocol):
@@ -108,7 +109,7 @@ def parse_inputs(inputs: Mapping[str, str], schema: Mapping[str, Any]) -> dict[s
     for name, text in inputs.items():
         kind = properties.get(name, {}).get("type", "string")
         try:
-            value = text if kind == "string" else yaml.safe_load(text)
+            value = text if kind == "string" else parse_yaml(text)
         except yaml.YAMLError:
             value = text
         # YAML reads 1 as an integer and 1.0 as a number, as people do.

@@ -13,6 +13,7 @@ import yaml
 
 from flowcore.errors import ConfigError, did_you_mean
 from flowcore.validation import Origins
+from flowcore.yaml_text import MALFORMED, YamlLoader, parse_yaml
 
 ENV_PREFIX = "FLOWCORE_"
 NOT_CONFIG = frozenset({ENV_PREFIX, "FLOWCORE_LOG_LEVEL"})
@@ -40,7 +41,7 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
     text = ""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        loader = yaml.SafeLoader(text)
+        loader = YamlLoader(text)
         try:
             root = loader.get_single_node()
             if root is None:
@@ -60,7 +61,7 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
         if error.problem_mark and "${" in text.split("\n")[error.problem_mark.line]:
             message += '; between { } or [ ], write a variable in quotes: "${NAME}"'
         raise ConfigError(message, f"{path}:{line}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, yaml.YAMLError, *MALFORMED) as error:
         raise ConfigError(f"cannot be read: {error}", str(path)) from None
     return Layer(data, origins)
 
@@ -140,7 +141,7 @@ def packaged_configs() -> dict[str, list[Path]]:
 
 def _prepare(
     root: yaml.MappingNode,
-    loader: yaml.SafeLoader,
+    loader: YamlLoader,
     path: Path,
     environment: Mapping[str, str],
     origins: Origins,
@@ -213,7 +214,7 @@ def _set(layer: Layer, keys: list[str], value: str, origin: str) -> None:
 def _parse(text: str) -> Any:
     """Read a value as YAML does, but take for a list or mapping only what is bracketed."""
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         return text
     if isinstance(value, bool | int | float):

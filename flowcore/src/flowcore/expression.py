@@ -82,7 +82,11 @@ class _Compiler:
                 warnings.simplefilter("ignore")
                 *statements, last = ast.parse(self.source).body
         except SyntaxError as error:
-            self.fail_at(error.lineno or 1, error.offset or 1, f"not an expression: {error.msg}")
+            hint = ""
+            if (error.text or "").lstrip().startswith((">>", "<<", "|")):
+                hint = "; to go on in a new line, put the whole into parentheses"
+            line, column = error.lineno or 1, error.offset or 1
+            self.fail_at(line, column, f"not an expression: {error.msg}{hint}")
         except ValueError as error:
             self.fail_at(1, 1, f"not an expression: {error}")
         except (RecursionError, MemoryError):

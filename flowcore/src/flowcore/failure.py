@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import anyio
+from pydantic_core import ValidationError
 
 from flowcore.errors import FlowcoreError, RunFailedError
 from flowcore.payload import repair_surrogates
@@ -50,7 +51,7 @@ def error_text(error: BaseException | None) -> str:
     if len(members) == 1 and issubclass(type(error), BaseExceptionGroup):
         return error_text(members[0])
     try:
-        text = repair_surrogates(str(error).strip())
+        text = repair_surrogates(_text(error).strip())
     except Exception:  # noqa: BLE001 - __str__ is user code too
         text = ""
     if len(text) > MAX_TEXT_CHARS:
@@ -59,6 +60,15 @@ def error_text(error: BaseException | None) -> str:
         return text
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+def _text(error: BaseException | None) -> str:
+    if isinstance(error, ValidationError):
+        # Its own text shows the values, which may be secrets.
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        listed = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults]
+        return "; ".join(listed)
+    return str(error)
 
 
 def _is_cancelled() -> bool:

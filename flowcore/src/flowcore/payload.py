@@ -20,7 +20,7 @@ def json_bytes(payload: object, fallback: Callable[[Any], Any] | None = None) ->
     """
     try:
         return to_json(payload, inf_nan_mode="strings", fallback=fallback)
-    except (PydanticSerializationError, ValueError):
+    except (PydanticSerializationError, ValueError, RecursionError):
         # Perhaps only for a surrogate, which stands for half a character.
         try:
             return to_json(_repaired(payload), inf_nan_mode="strings", fallback=fallback)

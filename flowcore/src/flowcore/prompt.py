@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 
 from flowcore.errors import PromptError, did_you_mean
+from flowcore.yaml_text import parse_yaml
 
 MAX_PROMPT_FILE_BYTES = 4 * 1024 * 1024
 
@@ -75,7 +76,7 @@ def _load(path: Path) -> MappingProxyType[str, str]:
             raw = file.read(MAX_PROMPT_FILE_BYTES + 1)
         if len(raw) > MAX_PROMPT_FILE_BYTES:
             raise PromptError(f"prompt file {path} is larger than {MAX_PROMPT_FILE_BYTES} bytes")
-        texts: Any = yaml.safe_load(raw.decode("utf-8"))
+        texts: Any = parse_yaml(raw.decode("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PromptError(f"cannot read the prompt file {path}: {error}") from error
     if not isinstance(texts, dict | None):

@@ -194,9 +194,10 @@ class Run:
                 f"op {op!r} emitted {str(chunk)[:100]!r}, which is not a FlowStreamChunk; "
                 "for a text write FlowStreamChunk(chunk=…)"
             )
-        if chunk.chunk_type is ChunkEnum.ERROR:
+        kind = chunk.chunk_type
+        if kind == ChunkEnum.ERROR:
             raise RunFailedError(_text(chunk.chunk) or "the op reported an error", chunk.metadata)
-        if chunk.chunk_type is ChunkEnum.DONE:
+        if kind == ChunkEnum.DONE:
             self._ended_by = f"the done chunk of op {op!r}"
             return None
         if self._ended_by:
@@ -206,7 +207,7 @@ class Run:
         owned = self._own(chunk, op)
         if self.observer is not None:
             self.observer.chunk(self, owned.chunk)
-        if chunk.chunk_type is ChunkEnum.ANSWER:
+        if owned.chunk.chunk_type is ChunkEnum.ANSWER:
             self._answered = True
         return owned
 
@@ -223,28 +224,37 @@ class Run:
         self._failed_op = self._failed_op or op
 
     def _own(self, chunk: FlowStreamChunk, op: str) -> OwnedChunk:
-        # A copy, for the op may keep the chunk, change it or send it to other runs as well.
+        # A copy, for the op may keep the chunk, change it or send it to other runs as well; and a
+        # checked one, for assignments to a chunk's fields are not.
         payload, metadata = chunk.chunk, chunk.metadata
-        update: dict[str, Any] = {"flow_id": self.id}
         size = 0
         try:
             if not isinstance(payload, str):
                 text = json_bytes(payload)
                 size += len(text)
-                update["chunk"] = from_json(text)
+                payload = from_json(text)
             elif payload.isascii():
                 size += len(payload)
             else:
-                update["chunk"] = payload = repair_surrogates(payload)
+                payload = repair_surrogates(payload)
                 size += len(payload.encode())
             if metadata:
                 text = json_bytes(metadata)
                 size += len(text)
-                update["metadata"] = from_json(text)
-        except ValueError as error:
-            what = f"a chunk of type {chunk.chunk_type} that has no JSON form"
-            raise ChunkError(f"op {op!r} emitted {what}: {error}") from None
-        return OwnedChunk(chunk.model_copy(update=update), size)
+                metadata = from_json(text)
+            owned = FlowStreamChunk(
+                flow_id=self.id,
+                chunk_type=chunk.chunk_type,
+                chunk=payload,
+                done=chunk.done,
+                metadata=metadata,
+            )
+        except ValueError as error:  # pydantic's ValidationError is one
+            what = f"a chunk of type {str(chunk.chunk_type)[:100]}"
+            raise ChunkError(
+                f"op {op!r} emitted {what} that cannot be streamed: {error_text(error)}"
+            ) from None
+        return OwnedChunk(owned, size)
 
     def _drop(self, op: str) -> None:
         if not self._drop_logged:
@@ -294,8 +304,14 @@ class Run:
         response = self.response
         if response.answer == "" and not response.metadata:
             return None
-        chunk = FlowStreamChunk(chunk=response.answer, metadata=response.metadata)
+        chunk = FlowStreamChunk.model_construct(
+            chunk_type=ChunkEnum.ANSWER,
+            chunk=response.answer,
+            done=False,
+            metadata=response.metadata,
+        )
         chunk = self._own(chunk, self.flow).chunk
+        response.answer, response.metadata = chunk.chunk, chunk.metadata
         return None if self._answered or response.answer == "" else chunk
 
     def _error_chunk(self, error: BaseException | None) -> FlowStreamChunk:

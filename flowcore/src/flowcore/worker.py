@@ -45,7 +45,7 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
             return function()
         finally:
             with lock:
-                abandoned = call.state is _State.ABANDONED
+                abandoned = call.was_abandoned()
                 call.state = _State.FINISHED
             if abandoned:
                 # The event loop may have ended meanwhile.
@@ -74,6 +74,9 @@ class _State(Enum):
 @dataclass
 class _Call:
     state: _State = _State.WAITING
+
+    def was_abandoned(self) -> bool:
+        return self.state is _State.ABANDONED
 
 
 async def _start_thread(function: Callable[[], T]) -> T:
