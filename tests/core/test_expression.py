@@ -411,6 +411,14 @@ def test_a_syntax_error_points_at_its_place() -> None:
     assert "not an expression" in str(error)
 
 
+@pytest.mark.parametrize("operator", [">>", "|", "<<"])
+def test_a_line_that_begins_with_an_operator_brings_up_parentheses(operator: str) -> None:
+    error = refused(f"SearchOp()\n{operator} FindOp()")
+
+    assert (error.line, error.column) == (2, 1)
+    assert "to go on in a new line, put the whole into parentheses" in str(error)
+
+
 def test_an_unknown_name_is_met_with_the_nearest_known_name() -> None:
     error = refused("agent = SearchOp()\nagnet >> FindOp()")
 
