@@ -237,7 +237,7 @@ def test_an_unknown_service_is_refused_when_it_is_asked_for(write: Write) -> Non
 
 
 def test_an_unknown_backend_that_flowcore_has_says_what_to_install() -> None:
-    with pytest.raises(ConfigError, match=r"install flowcore\[http\]"):
+    with pytest.raises(ConfigError, match=r"the extra flowcore\[http\]"):
         FlowApp({"llm": {"default": {"backend": "http"}}})
 
 

@@ -61,7 +61,8 @@ async def test_a_missing_value_names_flow_and_nearest_name() -> None:
     await run_op(ProbeOp(look), messages=[])
 
     for message in messages:
-        assert "flow 'op' has no 'mesages'; did you mean 'messages'?" in message
+        assert "flow 'op' has no 'mesages'" in message
+        assert "did you mean 'messages'?" in message
         assert "neither an input nor set by an earlier op" in message
 
 

@@ -44,7 +44,9 @@ def test_parameters_are_class_attributes_or_arguments_of_init() -> None:
 
         async def async_execute(self) -> None: ...
 
-    assert DeclaredOp().top_k == 5
+    with pytest.raises(OpDefinitionError, match="DeclaredOp needs the parameter 'query'"):
+        DeclaredOp()
+    assert DeclaredOp(query="q").top_k == 5
     assert (DeclaredOp(top_k=7, query="q").top_k, DeclaredOp(query="q").query) == (7, "q")
     assert DeclaredOp.top_k == 5
     assert InitOp(7, max_retries=2).top_k == 7

@@ -61,6 +61,9 @@ def _operation(flow: Flow) -> dict[str, Any]:
             "503": _problem("The service is stopping."),
         },
     }
+    if not flow.stream:
+        operation["responses"]["502"] = _problem("A model or another backend failed.")
+        operation["responses"]["504"] = _problem("A model or another backend took too long.")
     if flow.description.strip():
         operation["description"] = flow.description
     return operation

@@ -70,13 +70,16 @@ async def _serve(app: FlowApp, settings: HttpSettings, config: Config, sock: soc
 
 
 async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
-    logger.info("stopping: %d requests in progress", requests.count)
+    if requests.count:
+        what = "1 request" if requests.count == 1 else f"{requests.count} requests"
+        text = "stopping: waiting up to %g s for %s; a second signal ends at once"
+        logger.warning(text, seconds, what)
     requests.refuse_new()
     await anyio.sleep(ECHO_SECONDS)
     with anyio.move_on_after(seconds):
         await requests.wait_idle()
         return
-    logger.warning("stopping: %d requests cancelled", requests.count)
+    logger.warning("stopping: %d of them did not end in time", requests.count)
     for run in tuple(app.runs.values()):
         run.fail(RunFailedError("the service is shutting down", {"code": "shutting_down"}))
     with anyio.move_on_after(CLOSE_SECONDS):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from flowcore import ServiceSettings
+
+_DAY = 86_400.0
 
 
 class CorsSettings(BaseModel):
@@ -54,12 +56,12 @@ class HttpSettings(ServiceSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8002, ge=0, le=65535)
     cors: CorsSettings = Field(default_factory=CorsSettings)
-    heartbeat: PositiveFloat = 15.0
+    heartbeat: float = Field(default=15.0, ge=0.05, le=_DAY)
     max_body_bytes: PositiveInt = 10_000_000
-    body_timeout: PositiveFloat = 60.0
-    backlog: PositiveInt = 2048
-    drain_timeout: float = Field(default=30.0, ge=0)
-    write_timeout: PositiveFloat = 30.0
+    body_timeout: float = Field(default=60.0, gt=0, le=_DAY)
+    backlog: int = Field(default=2048, ge=1, le=65535)
+    drain_timeout: float = Field(default=30.0, ge=0, le=_DAY)
+    write_timeout: float = Field(default=30.0, ge=0.001, le=_DAY)
     certfile: Path | None = None
     keyfile: Path | None = None
 

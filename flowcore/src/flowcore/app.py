@@ -12,6 +12,7 @@ from contextlib import (
 )
 from functools import partial
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
@@ -267,6 +268,14 @@ def _import(module: str, origin: str) -> ModuleType:
         return importlib.import_module(module)
     # The user's own module may raise anything; the cause goes along.
     except (Exception, SystemExit) as error:
-        raise ConfigError(
-            f"cannot import {module!r}: {type(error).__name__}: {error}", origin
-        ) from error
+        raise ConfigError(f"cannot import {module!r}: {_cause(error, module)}", origin) from error
+
+
+def _cause(error: BaseException, module: str) -> str:
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
+        return f"{text}; it is looked for in {Path.cwd()} and among what is installed"
+    frames = [
+        frame for frame in extract_tb(error.__traceback__) if "importlib" not in frame.filename
+    ]
+    return f"{text} ({frames[-1].filename}:{frames[-1].lineno})"

@@ -58,6 +58,8 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             hint = did_you_mean(args[0], self.commands) or "; settings are written as key=value"
+            if args[0].endswith((".yaml", ".yml")):
+                hint = f"; did you mean config={args[0]}?"
             ctx.fail(f"no such command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
 
@@ -66,7 +68,11 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except FlowcoreError as error:
             said_wrong = isinstance(error, ConfigError | RegistryError | PluginError | InputError)
-            raise (_UsageFailure if said_wrong else click.ClickException)(str(error)) from error
+            note = (
+                f" ({ctx.obj})" if said_wrong and ctx.obj and "default.yaml" in str(error) else ""
+            )
+            kind = _UsageFailure if said_wrong else click.ClickException
+            raise kind(f"{error}{note}") from error
         except BrokenPipeError:
             # The reader of our output has left, as `head` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -162,6 +168,7 @@ def check(settings: tuple[str, ...]) -> None:
     from flowcore.terminal import print_flows_as_trees  # noqa: PLC0415
 
     app = _app(_config(settings))
+    app.backends.make_all()
     app.service().check(app)
     print_flows_as_trees(app)
 
@@ -226,11 +233,18 @@ def _config(settings: Sequence[str], *, optional: bool = False) -> FlowConfig:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise click.UsageError(f"settings are written as key=value, not {setting!r}")
+            hint = (
+                f"; did you mean config={setting}?" if setting.endswith((".yaml", ".yml")) else ""
+            )
+            raise click.UsageError(f"settings are written as key=value, not {setting!r}{hint}")
         if key == "config":
             names += [name for name in value.split(",") if name]
         else:
             overrides.append(setting)
+    if not (names or optional):
+        click.get_current_context().find_root().obj = (
+            "no config=NAME was given, so that is `default`"
+        )
     return load_config(*(names or ([{}] if optional else [])), *overrides)
 
 

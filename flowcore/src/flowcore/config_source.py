@@ -19,6 +19,11 @@ ENV_PREFIX = "FLOWCORE_"
 NOT_CONFIG = frozenset({ENV_PREFIX, "FLOWCORE_LOG_LEVEL"})
 MAX_NODES = 100_000
 MAX_DEPTH = 64
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")
+)
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})")
 
 
@@ -60,6 +65,8 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
         message = f"not valid YAML: {error.problem or error.context}"
         if error.problem_mark and "${" in text.split("\n")[error.problem_mark.line]:
             message += '; between { } or [ ], write a variable in quotes: "${NAME}"'
+        if error.problem_mark and (snippet := error.problem_mark.get_snippet()):
+            message += f"\n{snippet}"
         raise ConfigError(message, f"{path}:{line}") from None
     except (OSError, yaml.YAMLError, *MALFORMED) as error:
         raise ConfigError(f"cannot be read: {error}", str(path)) from None
@@ -112,14 +119,16 @@ def find_config(name: str) -> Path:
         if os.path.isfile(candidate):  # noqa: PTH113
             return candidate
     packaged = packaged_configs()
+    here = [path.stem for path in Path().glob("*.y*ml")]
     found = packaged.get(name, [])
     if len(found) > 1:
         places = ", ".join(map(str, found))
         raise ConfigError(f"several packages ship a config {name!r}: {places}; give the path")
     if not found:
+        guess = did_you_mean(name, [*here, *packaged])
         raise ConfigError(
             f"no config {name!r}: neither {name}, {name}.yaml nor {name}.yml is a file in "
-            f"{Path.cwd()}, and no installed package ships one{did_you_mean(name, packaged)}; "
+            f"{Path.cwd()}, and no installed package ships one{guess}; "
             f"packaged configs: {', '.join(sorted(packaged))}"
         )
     return found[0]
@@ -153,6 +162,8 @@ def _prepare(
         keys, node = pending.pop()
         line = f"{path}:{node.start_mark.line + 1}"
         origins.setdefault(keys, line)
+        if node.tag not in _TAGS:
+            raise ConfigError(f"the YAML tag {node.tag!r} is not supported", line)
         # Aliases let a few lines stand for billions of nodes, or for themselves.
         if len(origins) > MAX_NODES or len(keys) > MAX_DEPTH:
             limits = f"{MAX_NODES} values or {MAX_DEPTH} levels"
@@ -160,8 +171,13 @@ def _prepare(
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key_node, value_node in node.value:
-                key = str(key_node.value)
                 at = f"{path}:{key_node.start_mark.line + 1}"
+                if not isinstance(key_node, yaml.ScalarNode):
+                    raise ConfigError("a key must be a text, not a list or a mapping", at)
+                key = str(key_node.value)
+                if key_node.tag != _MERGE_TAG:
+                    # YAML takes `on`, `5` and `null` for something else; a key is what was typed.
+                    key_node.tag = _TEXT_TAG
                 if key in seen and key != "<<":
                     raise ConfigError(f"the key {key!r} stands twice in one mapping", at)
                 seen.add(key)

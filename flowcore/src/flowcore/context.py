@@ -129,6 +129,6 @@ class FlowContext:
 
     def _missing(self, name: str) -> str:
         return (
-            f"the context of flow {self._run.flow!r} has no {name!r}"
-            f"{did_you_mean(name, self._run.data)}; it is neither an input nor set by an earlier op"
+            f"the context of flow {self._run.flow!r} has no {name!r}: it is neither an input nor "
+            f"set by an earlier op{did_you_mean(name, self._run.data)}"
         )

@@ -223,6 +223,9 @@ class _Compiler:
         if repeated := [name for name in names if names.count(name) > 1]:
             self.fail(node, f"the parameter {repeated[0]!r} is given twice")
         kwargs = {str(keyword.arg): self.value(keyword.value) for keyword in node.keywords}
+        if missing := getattr(cls, "__abstractmethods__", None):
+            public = sorted(method for method in missing if not method.startswith("_"))
+            self.fail(node, f"{name} does not implement {', '.join(public)}")
         try:
             op = check_op(cls(*args, **kwargs), name)
         # Whatever a user's __init__ raises is about these arguments.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 
 import anyio
 from pydantic_core import ValidationError
@@ -60,6 +61,14 @@ def error_text(error: BaseException | None) -> str:
         return text
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+def user_traceback(error: BaseException) -> TracebackType | None:
+    """Return the traceback of an error from the first frame that is not flowcore's."""
+    frame = error.__traceback__
+    while frame and frame.tb_frame.f_globals.get("__name__", "").startswith("flowcore."):
+        frame = frame.tb_next
+    return frame or error.__traceback__
 
 
 def _text(error: BaseException | None) -> str:

@@ -15,12 +15,12 @@ import pluggy
 from flowcore import hookspecs
 from flowcore.catalog import C, Catalog
 from flowcore.errors import DuplicateNameError, PluginError, did_you_mean
+from flowcore.op import Op
 from flowcore.run import Run
 from flowcore.schema import FlowStreamChunk
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
-    from flowcore.op import Op
 
 logger = logging.getLogger("flowcore")
 
@@ -78,6 +78,7 @@ class PluginHost:
         self._pm.add_hookspecs(hookspecs)
         self.catalog = Catalog()
         self.plugins: list[Plugin] = []
+        self._given: list[object] = []
         for entry_point in sorted(metadata.entry_points(group="flowcore"), key=lambda e: e.name):
             self._load(_describe(entry_point), entry_point.load)
 
@@ -90,6 +91,7 @@ class PluginHost:
         """
         if not self._pm.is_registered(plugin):
             name = getattr(plugin, "__name__", type(plugin).__name__)
+            self._given.append(plugin)
             self._register(Plugin(name, module=name), plugin, f"object {id(plugin)}")
 
     @property
@@ -104,8 +106,14 @@ class PluginHost:
     def hint(self, name: str) -> str:
         """Return what is known about a name that nobody registered; it may be nothing."""
         hints = [f"{plugin} could not be loaded: {plugin.error}" for plugin in self.failures]
+        for module in self._given:
+            if isinstance(found := getattr(module, name, None), type) and issubclass(found, Op):
+                where = getattr(module, "__name__", type(module).__name__)
+                hints.append(f"{where} defines it, but without @C.register_op()")
         if extra := _EXTRAS.get(name):
-            hints.insert(0, f"the package flowcore-{extra} provides it: install flowcore[{extra}]")
+            hints.insert(
+                0, f"the package flowcore-{extra} provides it, the extra flowcore[{extra}]"
+            )
         return "; ".join(hints)
 
     def is_known_service(self, name: str) -> bool:

@@ -90,6 +90,19 @@ class SharedBackends:
 
         return self._get("vector_store", name, self._stores, make)
 
+    def make_all(self) -> None:
+        """Make the backends that nobody has asked for yet, to see whether they can be made.
+
+        Raises:
+            BackendError: If one cannot, such as for a missing model file.
+        """
+        for name in self._llms:
+            self.llm(name)
+        for name in self._embeddings:
+            self.embedding_model(name)
+        for name in self._stores:
+            self.vector_store(name)
+
     async def aclose(self) -> None:
         """Close what was made, the last first; a backend that fails to close is logged."""
         while self._made:

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from flowcore.channel import Channel, OwnedChunk
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import ChunkError, FlowcoreError, RunCancelledError, RunFailedError
-from flowcore.failure import error_text, outcome
+from flowcore.failure import error_text, outcome, user_traceback
 from flowcore.llm import BaseLLM
 from flowcore.payload import json_bytes, repair_surrogates
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
@@ -331,7 +331,7 @@ class Run:
         logger.error(
             "run %s of flow %r failed (error id %s): %s",
             *(self.id, self.flow, error_id, text),
-            exc_info=None if ours or error is None else (type(error), error, error.__traceback__),
+            exc_info=None if ours or error is None else (type(error), error, user_traceback(error)),
         )
         return FlowStreamChunk(
             flow_id=self.id, chunk_type=ChunkEnum.ERROR, chunk=text, metadata=metadata

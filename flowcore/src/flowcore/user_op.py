@@ -27,6 +27,7 @@ class UserOp(Op, ABC):
     other keyword arguments on::
 
         class SearchOp(BaseAsyncOp):
+            index: str      # required
             top_k: int = 5
 
     Args:
@@ -86,6 +87,10 @@ class UserOp(Op, ABC):
                 )
                 raise OpDefinitionError(f"{type(self).__name__} has no parameter {key!r}{hint}")
             setattr(self, key, value)
+        if type(self).__init__ is UserOp.__init__:
+            for key in own:
+                if not hasattr(self, key):
+                    raise OpDefinitionError(f"{type(self).__name__} needs the parameter {key!r}")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -256,6 +261,8 @@ def own_parameters(cls: type[Op]) -> list[str]:
             continue
         for name in (*inspect.get_annotations(klass), *vars(klass)):
             value = inspect.getattr_static(klass, name, None)
+            if "ClassVar" in str(inspect.get_annotations(klass).get(name, "")):
+                continue
             if not (name.startswith("_") or callable(value) or isinstance(value, _DESCRIPTORS)):
                 names[name] = None
     names.pop("file_path", None)

@@ -8,7 +8,14 @@ import yaml
 
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
-MALFORMED = (ValueError, LookupError, TypeError, OverflowError, RecursionError)
+MALFORMED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 """What PyYAML lets out besides its own errors: for a malformed number, or for deep nesting."""
 
 

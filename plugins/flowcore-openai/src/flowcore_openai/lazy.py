@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from flowcore_openai.settings import EndpointSettings
+from flowcore_openai.settings import OPENAI_URL, EndpointSettings
 
 if TYPE_CHECKING:
     from flowcore_openai.endpoint import Endpoint
+
+logger = logging.getLogger("flowcore.openai")
 
 
 class LazyEndpoint:
@@ -21,6 +24,13 @@ class LazyEndpoint:
     """
 
     def __init__(self, settings: EndpointSettings) -> None:
+        if settings.api_key is None and settings.base_url == OPENAI_URL:
+            # Else the first sign would be a refusal by a server that nobody had chosen.
+            kind = settings.key_variable.removesuffix("_API_KEY")
+            logger.warning(
+                "model %r: neither %s_BASE_URL nor %s_API_KEY is set; requests go to %s",
+                *(settings.model_name, kind, kind, OPENAI_URL),
+            )
         self._settings = settings
         self._endpoint: Endpoint | None = None
         self._opening = anyio.Lock()
