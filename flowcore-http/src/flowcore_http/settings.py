@@ -56,7 +56,7 @@ class HttpSettings(ServiceSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8002, ge=0, le=65535)
     cors: CorsSettings = Field(default_factory=CorsSettings)
-    heartbeat: float = Field(default=15.0, ge=0.05, le=_DAY)
+    heartbeat: float = Field(default=15.0, ge=0.001, le=_DAY)
     max_body_bytes: PositiveInt = 10_000_000
     body_timeout: float = Field(default=60.0, gt=0, le=_DAY)
     backlog: int = Field(default=2048, ge=1, le=65535)

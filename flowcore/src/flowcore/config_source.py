@@ -65,7 +65,8 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
         message = f"not valid YAML: {error.problem or error.context}"
         if error.problem_mark and "${" in text.split("\n")[error.problem_mark.line]:
             message += '; between { } or [ ], write a variable in quotes: "${NAME}"'
-        if error.problem_mark and (snippet := error.problem_mark.get_snippet()):
+        snippet = error.problem_mark.get_snippet() if error.problem_mark else None
+        if snippet and snippet.split("\n")[0].strip():
             message += f"\n{snippet}"
         raise ConfigError(message, f"{path}:{line}") from None
     except (OSError, yaml.YAMLError, *MALFORMED) as error:
