@@ -18,7 +18,8 @@ python3 -m venv .venv
 .venv/bin/nox -l
 """: FROM_REGISTRIES,
     """\
-pip install ./flowcore ./flowcore-http ./plugins/flowcore-openai ./plugins/flowcore-chat ./plugins/flowcore-memory
+pip install ./flowcore ./flowcore-http ./plugins/flowcore-openai ./plugins/flowcore-chat \\
+    ./plugins/flowcore-memory
 """: INSTALLS,
     """\
 pip install ./flowcore ./flowcore-http ./plugins/flowcore-llamacpp ./plugins/flowcore-chat
