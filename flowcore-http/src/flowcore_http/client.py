@@ -16,6 +16,7 @@ from flowcore import FlowResponse
 from flowcore_http.protocol import (
     EventStream,
     check_stream,
+    check_url,
     connection_error,
     flow_request,
     parse_json,
@@ -43,7 +44,7 @@ class HttpClient:
         self, base_url: str, *, timeout: float = 600.0, idle_timeout: float = 60.0, **options: Any
     ) -> None:
         limits = httpx.Timeout(timeout, connect=5.0)
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=limits, **options)
+        self._http = httpx.AsyncClient(base_url=check_url(base_url), timeout=limits, **options)
         self._stream_timeout = stream_timeout(idle_timeout)
 
     async def __aenter__(self) -> Self:
@@ -145,7 +146,7 @@ class SyncHttpClient:
         self, base_url: str, *, timeout: float = 600.0, idle_timeout: float = 60.0, **options: Any
     ) -> None:
         limits = httpx.Timeout(timeout, connect=5.0)
-        self._http = httpx.Client(base_url=base_url, timeout=limits, **options)
+        self._http = httpx.Client(base_url=check_url(base_url), timeout=limits, **options)
         self._stream_timeout = stream_timeout(idle_timeout)
 
     def __enter__(self) -> Self:

@@ -40,6 +40,14 @@ class StreamCutError(HttpError):
     code = "stream_cut"
 
 
+_MEMBERS: dict[str, tuple[type, ...]] = {
+    "type": (str,),
+    "content": (str, dict, list),
+    "metadata": (dict,),
+    "flow_id": (str,),
+}
+
+
 class EventStream:
     """Turns the bytes of a flow's event stream into chunks.
 
@@ -78,18 +86,43 @@ class EventStream:
             )
 
     def _parse(self, data: str) -> dict[str, Any]:
+        parsed: dict[str, Any] = {}
         try:
             chunk = json.loads(data)
-            return {
+            parsed = {
                 "type": chunk["chunk_type"],
                 "content": chunk["chunk"],
                 "metadata": chunk.get("metadata") or {},
                 "flow_id": chunk.get("flow_id", ""),
             }
         except (ValueError, LookupError, TypeError, AttributeError):
+            parsed.clear()
+        if not all(isinstance(parsed.get(key), kind) for key, kind in _MEMBERS.items()):
             raise HttpError(
                 f"flow {self._flow!r} sent an event that is not a chunk: {data[:200]!r}", status=200
-            ) from None
+            )
+        return parsed
+
+
+def check_url(base_url: str) -> httpx.URL:
+    """Return the address of a service as httpx takes it.
+
+    Raises:
+        HttpError: If it is not a URL.
+    """
+    try:
+        url = httpx.URL(base_url)
+        error = "" if 0 < (url.port or 80) < 65536 else "the port is out of range"
+    except (httpx.InvalidURL, ValueError) as invalid:
+        url, error = httpx.URL(), str(invalid)
+    if error:
+        raise HttpError(f"{base_url!r} is not a URL such as http://127.0.0.1:8002: {error}")
+    return url
+
+
+def shown(url: httpx.URL) -> str:
+    """Return a URL for messages, without the password that it may hold."""
+    return str(url.copy_with(userinfo=b""))
 
 
 def stream_timeout(idle: float) -> httpx.Timeout:
@@ -125,10 +158,10 @@ def connection_error(
     if isinstance(error, httpx.ReadTimeout):
         reason = "silent for too long"
     if answered:
-        return StreamCutError(f"the stream from {url} was cut: {reason}", status=200)
+        return StreamCutError(f"the stream from {shown(url)} was cut: {reason}", status=200)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
-        return HttpError(f"cannot reach {url}: {reason}")
-    return HttpError(f"no answer from {url}: {reason}")
+        return HttpError(f"cannot reach {shown(url)}: {reason}")
+    return HttpError(f"no answer from {shown(url)}: {reason}")
 
 
 def check_stream(response: httpx.Response) -> None:
@@ -139,7 +172,7 @@ def check_stream(response: httpx.Response) -> None:
     raise_for_status(response)
     if response.headers.get("Content-Type", "").split(";")[0].strip() != "text/event-stream":
         raise HttpError(
-            f"{response.request.url} does not answer with a stream; call execute_flow",
+            f"{shown(response.request.url)} does not answer with a stream; call execute_flow",
             status=response.status_code,
         )
 
@@ -157,7 +190,7 @@ def raise_for_status(response: httpx.Response) -> None:
         problem = cast("dict[str, Any]", parsed)
     detail = problem.get("detail") or response.text[:200]
     raise HttpError(
-        f"{response.request.method} {response.request.url} answered {response.status_code}: "
+        f"{response.request.method} {shown(response.request.url)} answered {response.status_code}: "
         f"{detail}",
         status=response.status_code,
         problem=problem,
@@ -176,7 +209,8 @@ def parse_json(response: httpx.Response) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise HttpError(
-            f"{response.request.url} did not answer with a JSON object", status=response.status_code
+            f"{shown(response.request.url)} did not answer with a JSON object",
+            status=response.status_code,
         )
     return cast("dict[str, Any]", value)
 
@@ -190,13 +224,13 @@ def parse_response(response: httpx.Response) -> FlowResponse:
     kind = response.headers.get("Content-Type", "")
     if kind.startswith("text/event-stream"):
         raise HttpError(
-            f"{response.request.url} is a streamed flow; call execute_stream_flow",
+            f"{shown(response.request.url)} is a streamed flow; call execute_stream_flow",
             status=response.status_code,
         )
     try:
         return FlowResponse.model_validate(parse_json(response))
     except ValidationError as error:
         raise HttpError(
-            f"{response.request.url} did not answer as a flow does: {error}",
+            f"{shown(response.request.url)} did not answer as a flow does: {error}",
             status=response.status_code,
         ) from None

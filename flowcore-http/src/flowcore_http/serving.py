@@ -48,20 +48,27 @@ def run_until_stopped(app: FlowApp, settings: HttpSettings) -> None:
 async def _serve(app: FlowApp, settings: HttpSettings, config: Config, sock: socket.socket) -> bool:
     quart = create_app(app, settings)
     scope = anyio.CancelScope()
+    opened = False
+
+    def at_first() -> None:
+        exit_after(settings.drain_timeout + _OVERDUE_SECONDS, 1)
+        if not opened:
+            # There is nothing to drain yet, and a plugin may wait for ever for something.
+            scope.cancel()
 
     def at_once() -> None:
         exit_after(_EXIT_SECONDS, INTERRUPTED)
         scope.cancel()
 
-    signals = StopSignals(at_once)
+    signals = StopSignals(at_first, at_once)
 
     async def stopped() -> None:
         await signals.first.wait()
-        exit_after(settings.drain_timeout + _OVERDUE_SECONDS, 1)
         await _drain(app, in_flight(quart), settings.drain_timeout)
 
     with signals.installed(), scope:
         async with app:
+            opened = True
             await quart.startup()
             _announce(app, url_of(sock, secure=settings.certfile is not None))
             await serve(quart, config, sock, stopped)

@@ -28,12 +28,14 @@ class StopSignals:
     """The signals that came: the first asks for a clean end, the second for one at once.
 
     Args:
+        at_first: Called on the first signal, in the event loop.
         at_once: Called on the second signal, in the event loop.
     """
 
-    def __init__(self, at_once: Callable[[], object]) -> None:
+    def __init__(self, at_first: Callable[[], object], at_once: Callable[[], object]) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self._at_first = at_first
         self._at_once = at_once
         self._first_at = 0.0
 
@@ -67,6 +69,7 @@ class StopSignals:
         if not self.first.is_set():
             self.first.set()
             self._first_at = now
+            self._at_first()
         elif now - self._first_at > ECHO_SECONDS and not self.second.is_set():
             self.second.set()
             self._at_once()

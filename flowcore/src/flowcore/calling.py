@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import anyio
 import yaml
 
 from flowcore.app import FlowApp
-from flowcore.errors import ConfigError, UnknownNameError
+from flowcore.errors import ConfigError, FlowcoreError, UnknownNameError
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 from flowcore.yaml_text import parse_yaml
 
@@ -55,7 +54,7 @@ def call_server(
         UnknownNameError: If the server has no such flow.
         FlowcoreError: If the server cannot be reached or refuses.
     """
-    scheme = urlsplit(url).scheme.removesuffix("s")
+    scheme = url.partition(":")[0].lower().removesuffix("s")
     service = app.catalog.services.get(scheme)
     if service is None:
         hint = app.plugins.hint(scheme) or "write it as http://host:port"
@@ -63,12 +62,17 @@ def call_server(
 
     async def run() -> bool:
         async with service.connect(url) as client:
-            paths = (await client.list_endpoints())["paths"]
-            operations = {path[1:]: item["post"] for path, item in paths.items() if "post" in item}
-            if flow not in operations:
-                raise UnknownNameError("flow", flow, operations)
-            values = parse_inputs(inputs, _body_schema(operations[flow]))
-            if "text/event-stream" not in operations[flow]["responses"]["200"]["content"]:
+            document = await client.list_endpoints()
+            try:
+                streams = _stream_flows(document)
+                if flow not in streams:
+                    raise UnknownNameError("flow", flow, streams)
+                values = parse_inputs(inputs, _body_schema(document["paths"][f"/{flow}"]["post"]))
+            except (LookupError, TypeError, AttributeError) as error:
+                if isinstance(error, FlowcoreError):
+                    raise
+                raise FlowcoreError(f"{scheme}: the server does not describe flows") from None
+            if not streams[flow]:
                 response = await client.execute_flow(flow, **values)
                 printer.chunk(FlowStreamChunk(chunk=response.answer, metadata=response.metadata))
                 return True
@@ -80,7 +84,13 @@ def call_server(
 async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
     good = True
     async for chunk in chunks:
-        kind = ChunkEnum(chunk["type"])
+        try:
+            kind = ChunkEnum(chunk["type"])
+        except ValueError:
+            raise FlowcoreError(
+                f"the server sent a chunk of the unknown type {chunk['type']!r}; "
+                "it may be newer than this client"
+            ) from None
         good = good and kind is not ChunkEnum.ERROR
         printer.chunk(
             FlowStreamChunk(
@@ -91,6 +101,15 @@ async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Print
             )
         )
     return good
+
+
+def _stream_flows(document: Mapping[str, Any]) -> dict[str, bool]:
+    """Return the flows of an OpenAPI document, and whether each is streamed."""
+    return {
+        path[1:]: "text/event-stream" in item["post"]["responses"]["200"]["content"]
+        for path, item in document["paths"].items()
+        if "post" in item
+    }
 
 
 def _body_schema(operation: Mapping[str, Any]) -> Mapping[str, Any]:

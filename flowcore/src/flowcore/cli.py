@@ -151,7 +151,10 @@ def call(
             else call_here(app, flow, pairs, printer)
         )
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        printer.close()
+        sys.stdout.flush()
+        # At its usual end, Python would wait for the thread of a sync op.
+        os._exit(130)
     finally:
         printer.close()
     if not done:

@@ -7,17 +7,21 @@ an op keeps on ``self`` while it runs belongs to that run alone.
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NoReturn, Self, cast
 
 import anyio
 
 from flowcore.context import FlowContext
 from flowcore.errors import OpDefinitionError, did_you_mean
-from flowcore.failure import outcome
+from flowcore.failure import error_text, outcome
 from flowcore.run import Run
+
+logger = logging.getLogger("flowcore")
 
 MAX_OPS = 10_000
 
@@ -104,7 +108,7 @@ class Op:
         """
         clone = object.__new__(type(self))
         clone.__dict__ = {
-            key: own_copy(value, run) if isinstance(value, _COPIED) else value
+            key: own_copy(value, run) if isinstance(value, COPIED) else value
             for key, value in vars(self).items()
         }
         clone._run = run
@@ -172,6 +176,9 @@ class ParallelOp(Op):
                 results[index] = await op.async_call()
 
             if error := await outcome(call):
+                if group.cancel_scope.cancel_called or anyio.current_effective_deadline() == -inf:
+                    text = "run %s: op %r failed while it was cancelled: %s"
+                    logger.warning(text, self.run.id, op.name, error_text(error))
                 failure = failure or error
                 group.cancel_scope.cancel()
 
@@ -247,8 +254,15 @@ def own_copy(value: Any, run: Run | None = None) -> Any:
         return copier(value, run)
     if isinstance(value, Op):
         return value if run is None else value.bind(run)
+    if not isinstance(value, COPIED):
+        return value
     # defaultdict, deque and the like know better how they are copied.
-    return copy.copy(cast("Any", value)) if isinstance(value, _COPIED) else value
+    copied: Any = copy.copy(cast("Any", value))
+    if isinstance(copied, dict | list | deque):
+        pairs: Any = copied.items() if isinstance(copied, dict) else enumerate(copied)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportUnknownArgumentType]
+        for key, item in list(pairs):
+            copied[key] = own_copy(item, run)
+    return copied  # pyright: ignore[reportUnknownVariableType]
 
 
 def _ops_in(name: str, value: object) -> Iterator[tuple[str, Op]]:
@@ -278,4 +292,5 @@ _COPIERS: Mapping[type, Callable[[Any, Run | None], Any]] = {
     **{kind: _copy_items(kind) for kind in (list, tuple, set)},
     **{kind: _copy_values(kind) for kind in (dict, SubOps)},
 }
-_COPIED = (Op, list, dict, set, tuple, deque)
+COPIED = (Op, list, dict, set, tuple, deque, bytearray)
+"""Types whose values each run gets a copy of."""

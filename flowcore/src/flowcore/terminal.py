@@ -53,7 +53,7 @@ class ChunkPrinter:
         if self._last is not None and (kind is not self._last or kind is ChunkEnum.TOOL):
             self._end_line()
         console = self._out if kind is ChunkEnum.ANSWER else self._err
-        console.print(Text(_printable(text), style=STYLES.get(kind, "")), end="")
+        console.print(Text(printable(text), style=STYLES.get(kind, "")), end="")
         console.file.flush()
         self._at_line_start = text.endswith("\n")
         self._last = kind
@@ -86,12 +86,12 @@ def print_flows_as_trees(app: FlowApp) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for plugin in app.plugins.failures:
         console.print(
-            f"[yellow]warning:[/] {escape(f'{plugin} could not be loaded: {plugin.error}')}"
+            f"[yellow]warning:[/] {_safe(f'{plugin} could not be loaded: {plugin.error}')}"
         )
     for flow in app.flows.values():
         kind = "stream" if flow.stream else "no stream"
-        label = f"[bold]{escape(flow.name)}[/] [dim]({kind})[/]"
-        tree = Tree(f"{label} {escape(flow.description)}".rstrip())
+        label = f"[bold]{_safe(flow.name)}[/] [dim]({kind})[/]"
+        tree = Tree(f"{label} {_safe(flow.description)}".rstrip())
         _grow(tree, "", flow.op, app)
         console.print(tree)
     count = len(app.flows)
@@ -110,7 +110,7 @@ def _grow(tree: Tree, label: str, op: Op, app: FlowApp) -> None:
         if name in app.catalog.ops
         else f"module {type(op).__module__!r}"
     )
-    branch = tree.add(f"{escape(label)}{escape(name)} [dim]from {escape(origin)}[/]")
+    branch = tree.add(f"{_safe(label)}{_safe(name)} [dim]from {_safe(origin)}[/]")
     for key, child in op.children():
         _grow(branch, f"{key}: ", child, app)
 
@@ -125,14 +125,19 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
+        table.add_row(*(_safe(str(value)) for value in row.values()))
     console.print(table)
+
+
+def _safe(text: str) -> str:
+    return escape(printable(text))
 
 
 def _json(payload: object) -> str:
     return json.dumps(payload, ensure_ascii=False)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return a text with control characters replaced by U+FFFD."""
     # A model's output must not steer the terminal: escape sequences, bells, title changes.
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

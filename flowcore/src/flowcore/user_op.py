@@ -13,7 +13,7 @@ from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.failure import error_text
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
-from flowcore.op import Op, own_copy
+from flowcore.op import COPIED, Op, own_copy
 from flowcore.prompt import Prompts, prompt_file
 from flowcore.vector_store import BaseVectorStore
 
@@ -77,7 +77,7 @@ class UserOp(Op, ABC):
         own = own_parameters(type(self))
         for key in own:
             # What runs append to must not be the list that the class holds.
-            if isinstance(default := getattr(self, key, None), list | dict | set):
+            if isinstance(default := getattr(self, key, None), COPIED):
                 setattr(self, key, own_copy(default))
         for key, value in params.items():
             if key not in own:

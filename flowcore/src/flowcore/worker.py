@@ -15,6 +15,9 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
+from flowcore.errors import RunFailedError
+from flowcore.failure import error_text
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -80,8 +83,17 @@ class _Call:
 
 
 async def _start_thread(function: Callable[[], T]) -> T:
+    def guarded() -> T:
+        try:
+            return function()
+        except Exception:
+            raise
+        except BaseException as error:
+            # A coroutine into which GeneratorExit is thrown is closed, past every handler.
+            raise RunFailedError(f"an op raised {error_text(error)}") from error
+
     unlimited = anyio.CapacityLimiter(1)
-    return await anyio.to_thread.run_sync(function, limiter=unlimited, abandon_on_cancel=True)
+    return await anyio.to_thread.run_sync(guarded, limiter=unlimited, abandon_on_cancel=True)
 
 
 def from_worker(

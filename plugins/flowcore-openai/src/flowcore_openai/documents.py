@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from flowcore.sse import SSEDecoder, SSETooLargeError
 from flowcore_openai.failures import Failures
 
-_MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
+"""Longest answer that is read."""
 
 
 class EventDocuments:
@@ -60,9 +61,9 @@ class SingleDocument:
             BackendError: If the body is too large.
         """
         self._body += data
-        if len(self._body) > _MAX_BYTES:
+        if len(self._body) > MAX_BYTES:
             raise self._failures.error(
-                "upstream_invalid", f"the answer is longer than {_MAX_BYTES} bytes"
+                "upstream_invalid", f"the answer is longer than {MAX_BYTES} bytes"
             )
         return iter(())
 

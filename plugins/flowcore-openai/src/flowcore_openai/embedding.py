@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 from pydantic_core import from_json
 
 from flowcore import BackendError, BaseEmbeddingModel, ModelSettings
+from flowcore_openai.documents import MAX_BYTES
 from flowcore_openai.failures import Failures
 from flowcore_openai.lazy import LazyEndpoint
 from flowcore_openai.patience import Patience, give_up_at
@@ -65,6 +67,9 @@ class OpenAICompatibleEmbeddingModel(BaseEmbeddingModel):
                     answer = bytearray()
                     while (data := await exchange.read()) is not None:
                         answer += data
+                        if len(answer) > MAX_BYTES:
+                            limit = f"the answer is longer than {MAX_BYTES} bytes"
+                            raise endpoint.failures.error("upstream_invalid", limit)
                 return _vectors(
                     bytes(answer), len(texts), fields.get("dimensions"), endpoint.failures
                 )
@@ -89,9 +94,9 @@ def _vectors(
     by_index: dict[int, list[float]] = {}
     try:
         for position, item in enumerate(document["data"]):
-            by_index[int(item.get("index", position))] = [float(x) for x in item["embedding"]]
+            by_index[int(item.get("index", position))] = _vector(item["embedding"])
         vectors = [by_index[index] for index in range(count)]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise failures.error(
             "upstream_invalid", f"the answer does not hold a vector for each of {count} texts"
         ) from None
@@ -101,3 +106,10 @@ def _vectors(
             f"vectors of {len(vectors[0])} dimensions; params.dimensions asks for {dimensions}",
         )
     return vectors
+
+
+def _vector(numbers: list[Any]) -> list[float]:
+    vector = [float(x) for x in numbers if type(x) in {int, float}]
+    if not vector or len(vector) != len(numbers) or not all(map(math.isfinite, vector)):
+        raise ValueError
+    return vector
