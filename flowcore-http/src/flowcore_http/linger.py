@@ -7,17 +7,15 @@ still on its way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
-from quart.wrappers.response import ResponseBody
+from flowcore_http.streamed import StreamedBody
 
 LINGER_SECONDS = 2.0
 
 
-class LingeringBody(ResponseBody):
+class LingeringBody(StreamedBody):
     """Sends ``data``, then reads and drops what the client is still sending.
 
     Args:
@@ -29,20 +27,6 @@ class LingeringBody(ResponseBody):
         self._data = data
         self._rest = rest
         self._sent = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        return None
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
 
     async def __anext__(self) -> bytes:
         if not self._sent:

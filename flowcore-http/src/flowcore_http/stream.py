@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Self
 
 from quart import Response
-from quart.wrappers.response import ResponseBody
 
 from flowcore import Run, RunState
+from flowcore_http.streamed import StreamedBody
 from flowcore_http.wire import COMMENT, DONE, ChunkEncoder
 
 
-class StreamBody(ResponseBody):
+class StreamBody(StreamedBody):
     """Sends the chunks of a run as events, then the end mark.
 
     Args:
@@ -28,20 +25,6 @@ class StreamBody(ResponseBody):
         self._encoder = ChunkEncoder(run.id)
         self._opened = False
         self._ended = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        return None
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
 
     async def __anext__(self) -> bytes:
         if self._ended:

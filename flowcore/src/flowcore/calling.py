@@ -62,17 +62,12 @@ def call_server(
 
     async def run() -> bool:
         async with service.connect(url) as client:
-            document = await client.list_endpoints()
-            try:
-                streams = _stream_flows(document)
-                if flow not in streams:
-                    raise UnknownNameError("flow", flow, streams)
-                values = parse_inputs(inputs, _body_schema(document["paths"][f"/{flow}"]["post"]))
-            except (LookupError, TypeError, AttributeError) as error:
-                if isinstance(error, FlowcoreError):
-                    raise
-                raise FlowcoreError(f"{scheme}: the server does not describe flows") from None
-            if not streams[flow]:
+            flows = _described_flows(await client.list_endpoints())
+            if flow not in flows:
+                raise UnknownNameError("flow", flow, flows)
+            streams, schema = flows[flow]
+            values = parse_inputs(inputs, schema)
+            if not streams:
                 response = await client.execute_flow(flow, **values)
                 printer.chunk(FlowStreamChunk(chunk=response.answer, metadata=response.metadata))
                 return True
@@ -103,22 +98,23 @@ async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Print
     return good
 
 
-def _stream_flows(document: Mapping[str, Any]) -> dict[str, bool]:
-    """Return the flows of an OpenAPI document, and whether each is streamed."""
-    return {
-        path[1:]: "text/event-stream" in item["post"]["responses"]["200"]["content"]
-        for path, item in document["paths"].items()
-        if "post" in item
-    }
-
-
-def _body_schema(operation: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (
-        operation.get("requestBody", {})
-        .get("content", {})
-        .get("application/json", {})
-        .get("schema", {})
-    )
+def _described_flows(
+    document: Mapping[str, Any],
+) -> dict[str, tuple[bool, Mapping[str, Any]]]:
+    """Return whether each flow of an OpenAPI document streams, and the schema of its inputs."""
+    flows: dict[str, tuple[bool, Mapping[str, Any]]] = {}
+    try:
+        for path, item in document["paths"].items():
+            if "post" in item:
+                operation = item["post"]
+                streams = "text/event-stream" in operation["responses"]["200"]["content"]
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                flows[path[1:]] = streams, dict(schema)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise FlowcoreError(
+            "the server does not describe flows; is it a flowcore service?"
+        ) from None
+    return flows
 
 
 def parse_inputs(inputs: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +127,5 @@ def parse_inputs(inputs: Mapping[str, str], schema: Mapping[str, Any]) -> dict[s
             value = text if kind == "string" else parse_yaml(text)
         except yaml.YAMLError:
             value = text
-        # YAML reads 1 as an integer and 1.0 as a number, as people do.
         values[name] = value
     return values
