@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import quote
@@ -116,6 +117,7 @@ def check_url(base_url: str) -> httpx.URL:
     except (httpx.InvalidURL, ValueError) as invalid:
         url, error = httpx.URL(), str(invalid)
     if error:
+        base_url = re.sub(r"//[^/@]*@", "//", base_url)  # a password is nobody's business
         raise HttpError(f"{base_url!r} is not a URL such as http://127.0.0.1:8002: {error}")
     return url
 
