@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from flowcore import BaseAsyncOp, ChunkEnum, FlowApp, FlowContext, FlowStreamChunk
+from flowcore import (
+    BaseAsyncOp,
+    BaseOp,
+    ChunkEnum,
+    ChunkError,
+    FlowApp,
+    FlowContext,
+    FlowStreamChunk,
+)
 from flowcore.testing import collect, run_op
 
 
@@ -173,3 +181,12 @@ async def test_a_chunk_is_copied_when_it_is_sent() -> None:
     result = await run_op(ReuseOp())
 
     assert [chunk.chunk for chunk in result.chunks] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+async def test_a_sync_op_that_takes_the_async_method_is_told() -> None:
+    class SyncOp(BaseOp):
+        def execute(self) -> None:
+            _ = self.context.add_stream_chunk(FlowStreamChunk(chunk="lost"))
+
+    with pytest.raises(ChunkError, match="add_stream_chunk_sync"):
+        await run_op(SyncOp())

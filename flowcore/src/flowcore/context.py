@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, KeysView, Mapping
+from collections.abc import Coroutine, Iterator, KeysView, Mapping
 from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from flowcore.errors import did_you_mean
+from flowcore.errors import ChunkError, did_you_mean
 from flowcore.run import Run
 from flowcore.schema import FlowResponse, FlowStreamChunk
-from flowcore.worker import from_worker
+from flowcore.worker import from_worker, is_worker
 
 
 class FlowContext:
@@ -44,15 +44,21 @@ class FlowContext:
         """The answer of a flow that is not streamed: ``answer``, ``success``, ``metadata``."""
         return self._run.response
 
-    async def add_stream_chunk(self, chunk: FlowStreamChunk) -> None:
-        """Send a chunk to the caller, and wait where the caller reads slowly.
+    def add_stream_chunk(self, chunk: FlowStreamChunk) -> Coroutine[Any, Any, None]:
+        """Send a chunk to the caller, and wait where the caller reads slowly: ``await`` it.
 
         Texts that are empty are not sent. An error chunk ends the run as failed.
 
         Raises:
             RunFailedError: If it is an error chunk; let it pass.
-            ChunkError: If the payload has no JSON form.
+            ChunkError: If the payload has no JSON form, or a sync op calls this: its chunk would
+                be lost.
         """
+        if is_worker():
+            raise ChunkError("a sync op sends chunks with context.add_stream_chunk_sync(…)")
+        return self._send(chunk)
+
+    async def _send(self, chunk: FlowStreamChunk) -> None:
         owned = self._run.accept(chunk, self._op)
         if owned is None:
             await checkpoint()
@@ -63,7 +69,7 @@ class FlowContext:
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""
-        from_worker(self.add_stream_chunk, chunk)
+        from_worker(self._send, chunk)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a value, or ``default`` where there is none."""

@@ -23,6 +23,13 @@ T = TypeVar("T")
 
 _in_worker: ContextVar[bool] = ContextVar("in_worker", default=False)
 
+_thread = threading.local()
+
+
+def is_worker() -> bool:
+    """Whether the calling thread is a worker that runs a sync op."""
+    return getattr(_thread, "works", False)
+
 
 async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
     """Run ``function`` in a worker thread and return its result.
@@ -84,6 +91,7 @@ class _Call:
 
 async def _start_thread(function: Callable[[], T]) -> T:
     def guarded() -> T:
+        _thread.works = True
         try:
             return function()
         except Exception:
@@ -91,6 +99,8 @@ async def _start_thread(function: Callable[[], T]) -> T:
         except BaseException as error:
             # A coroutine into which GeneratorExit is thrown is closed, past every handler.
             raise RunFailedError(f"an op raised {error_text(error)}") from error
+        finally:
+            _thread.works = False
 
     unlimited = anyio.CapacityLimiter(1)
     return await anyio.to_thread.run_sync(guarded, limiter=unlimited, abandon_on_cancel=True)

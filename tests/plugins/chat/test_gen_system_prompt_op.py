@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import flowcore.testing
-from flowcore import BaseAsyncOp, FlowApp, InputError, Role
+from flowcore import BaseAsyncOp, FlowApp, InputError
 from flowcore.testing import ScriptedLLM, collect, run_op, scripted_llm
 from flowcore_chat.gen_system_prompt_op import GenSystemPromptOp
 
@@ -51,7 +51,7 @@ async def test_a_model_that_says_nothing_gets_a_default_prompt(reply):
 async def test_the_messages_are_left_for_the_next_op():
     shown, _ = await generate("x", query="What is salt?")
 
-    assert shown["messages"] == [(Role.USER, "What is salt?")]
+    assert shown["messages"] == [["user", "What is salt?"]]
 
 
 async def test_the_model_sees_the_whole_conversation_as_it_is():
