@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flowcore import ConfigError
+from flowcore.config_source import override_layer, yaml_layer
+from flowcore.yaml_text import parse_yaml
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!int x",
+        "!!float x",
+        '!!int ""',
+        "!!bool x",
+        "!!timestamp x",
+        "!!set 5",
+        "!nonsense x",
+        "!!python/name:os.system",
+        "[" * 3000,
+        "[" * 3000 + "]" * 3000,
+        "{? {a: 1} : 2}",
+        "a: 'open",
+        "\0",
+    ],
+    ids=lambda text: text[:30],
+)
+def test_a_malformed_text_is_always_a_yaml_error(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["2020-01-01", "2020-13-45", "2020-01-01T00:00:00Z"])
+def test_a_date_is_text_as_in_json(write: Write, text: str) -> None:
+    assert parse_yaml(text) == text
+    assert yaml_layer(write("my.yaml", f"a: {text}\n{text}: b\n"), {}).data == {
+        "a": text,
+        text: "b",
+    }
+    assert override_layer([f"a={text}"]).data == {"a": text}
+
+
+@pytest.mark.parametrize(
+    "text", ["!!int x", "!!float x", '!!int ""', "!!bool x", "!nonsense x", "[" * 3000]
+)
+def test_an_override_that_is_not_yaml_is_text(text: str) -> None:
+    assert override_layer([f"a={text}"]).data == {"a": text}
+
+
+@pytest.mark.parametrize(
+    "key", ["on", "off", "yes", "true", "5", "0x10", "1.5", "null", "~", "2020-01-01", "'5'"]
+)
+def test_a_key_is_the_text_that_was_typed(write: Write, key: str) -> None:
+    path = write("my.yaml", f"{key}: x\nflow: {{{key}: y}}\n")
+
+    typed = key.strip("'")
+    assert yaml_layer(path, {}).data == {typed: "x", "flow": {typed: "y"}}
+
+
+def test_keys_that_are_the_same_text_stand_twice(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"my\.yaml:2: the key '5' stands twice"):
+        yaml_layer(write("my.yaml", "5: a\n'5': b\n"), {})
+
+
+def test_merge_keys_still_merge(write: Write) -> None:
+    path = write("my.yaml", "a: &a {on: 1, x: 2}\nb: {<<: *a, x: 3}\n")
+
+    assert yaml_layer(path, {}).data["b"] == {"on": 1, "x": 3}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!timestamp x",
+        "!!timestamp 2020-01-01",
+        "!!set {a}",
+        "!!binary aGk=",
+        "!!omap [a: 1]",
+        "!!pairs [a: 1]",
+        "!nonsense x",
+        "!!python/name:os.system x",
+    ],
+)
+@pytest.mark.parametrize("place", ["value", "list"])
+def test_a_tag_that_json_has_no_form_for_is_refused_with_its_line(
+    write: Write, value: str, place: str
+) -> None:
+    text = f"b: {value}" if place == "value" else f"b: [{value}]"
+
+    with pytest.raises(ConfigError, match=r"my\.yaml:2: the YAML tag .* is not supported"):
+        yaml_layer(write("my.yaml", f"a: 1\n{text}\n"), {})
+
+
+@pytest.mark.parametrize("value", ["!!int x", "!!float x", '!!int ""', "!!bool x", "!!null [a]"])
+def test_a_value_that_its_tag_does_not_fit_is_one_error(write: Write, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"my\.yaml"):
+        yaml_layer(write("my.yaml", f"a: {value}\n"), {})
+
+
+def test_a_file_that_is_a_set_is_refused(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"my\.yaml:1: "):
+        yaml_layer(write("my.yaml", "!!set {a}\n"), {})
