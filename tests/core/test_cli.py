@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -300,6 +301,53 @@ def test_what_a_model_writes_cannot_steer_the_terminal(write: Write) -> None:
         assert character not in result.output
 
 
+def test_a_description_cannot_steer_the_terminal(
+    write: Write, install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    evil = "\x1b[2J\x07\x9b[31m\u202e"
+    write(
+        "evil.yaml", CONFIG.replace("says it again", '"evil \\e[2J\\a\\x9b[31m\\u202e [bold]x[/]"')
+    )
+    install("bad-dist", {"bad": "bad_mod"}, {"bad_mod": f"raise ValueError({evil!r})"})
+
+    for args in (["flows", "config=evil"], ["check", "config=evil"], ["plugins"]):
+        result = flowcore(*args)
+
+        assert result.exit_code == 0
+        assert "\ufffd[2J" in result.output
+        for character in evil.replace("[2J", "").replace("[31m", ""):
+            assert character not in result.output
+        assert args == ["plugins"] or "[bold]x[/]" in result.output
+
+
+if sys.platform != "win32":
+
+    def test_an_interrupt_does_not_wait_for_the_thread_of_a_sync_op(write: Write) -> None:
+        block = """
+import sys, time
+from flowcore import BaseOp, C
+
+@C.register_op()
+class BlockOp(BaseOp):
+    def execute(self):
+        print("blocked", file=sys.stderr, flush=True)
+        time.sleep(60)
+"""
+        write("cli_ops_xyz.py", OPS + block)
+        command = [SCRIPT, "call", "b", "-c", "my", "-s", "flow.b.flow_content=BlockOp()"]
+
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr is not None
+                assert process.stderr.readline() == "blocked\n"
+                process.send_signal(signal.SIGINT)
+                assert process.wait(10) == 130
+                assert "Traceback" not in process.stderr.read()
+            finally:
+                process.kill()
+
+
 # --- call --url
 
 
@@ -368,6 +416,60 @@ def test_a_flow_that_the_server_does_not_have_is_refused() -> None:
     message = refused("call", "palin", "--url", "fake://there:1")
 
     assert "unknown flow 'palin'; did you mean 'plain'?" in message
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": 1},
+        {"paths": 5},
+        {"paths": [1]},
+        {"paths": {"/t": 5}},
+        {"paths": {"/t": {"post": {}}}},
+        {"paths": {"/t": {"post": {"responses": {"200": 5}}}}},
+        {"paths": {"/t": {"post": {"responses": {"200": {"content": {}}}, "requestBody": 5}}}},
+    ],
+    ids=str,
+)
+def test_a_server_that_describes_no_flows_is_told_in_one_line(document: Any) -> None:
+    class OtherClient(FakeClient):
+        async def list_endpoints(self) -> dict[str, Any]:
+            return document
+
+    class OtherService(RecordingService):
+        @classmethod
+        @asynccontextmanager
+        async def connect(cls, url: str) -> AsyncGenerator[Any]:
+            yield OtherClient()
+
+    C.register_service("other")(OtherService)
+
+    message = refused("call", "t", "--url", "other://there:1", code=1)
+
+    assert message.startswith("Error: ")
+    assert "does not describe flows" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_chunk_of_an_unknown_type_is_told_in_one_line() -> None:
+    class NewerClient(FakeClient):
+        async def execute_stream_flow(
+            self, flow: str, /, **inputs: Any
+        ) -> AsyncIterator[Mapping[str, Any]]:
+            yield {"type": "answer", "content": "streamed", "metadata": {}}
+            yield {"type": "image", "content": "…", "metadata": {}}
+
+    class NewerService(RecordingService):
+        @classmethod
+        @asynccontextmanager
+        async def connect(cls, url: str) -> AsyncGenerator[Any]:
+            yield NewerClient()
+
+    C.register_service("newer")(NewerService)
+
+    message = refused("call", "stream", "--url", "newer://there:1", code=1)
+
+    assert "a chunk of the unknown type 'image'; it may be newer" in message
 
 
 def test_a_service_without_a_client_says_so() -> None:

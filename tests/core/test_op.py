@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 import anyio
@@ -352,6 +352,70 @@ async def test_what_an_op_keeps_on_itself_belongs_to_one_run_and_init_runs_once(
     assert not hasattr(op, "last")
     assert op.items == []
     assert op.shared.runs == 5
+
+
+class HoardOp(BaseAsyncOp):
+    """Keeps things in containers of the class, of every kind."""
+
+    rows: list[list[Any]] = [[]]  # noqa: RUF012 - parameters are declared so
+    pair: tuple[list[Any], dict[str, list[Any]]] = ([], {"x": []})
+    recent: deque[list[Any]] = deque([[]], maxlen=3)  # noqa: RUF012
+    groups: defaultdict[str, list[Any]] = defaultdict(list, {"k": []})  # noqa: RUF012
+    ordered: OrderedDict[str, list[Any]] = OrderedDict(a=[])  # noqa: RUF012
+    buffer: bytearray = bytearray()
+    unique: set[Any] = set()  # noqa: RUF012
+    counter: Counter[str] = Counter()  # noqa: RUF012
+
+    async def async_execute(self) -> None:
+        self.rows[0].append(1)
+        self.pair[0].append(1)
+        self.pair[1]["x"].append(1)
+        self.recent[0].append(1)
+        self.groups["k"].append(1)
+        self.groups["new"].append(1)
+        self.ordered["a"].append(1)
+        self.buffer.append(1)
+        self.unique.add(len(self.unique))
+        self.counter["n"] += 1
+        await anyio.lowlevel.checkpoint()
+        self.context.response.answer = [
+            *(len(self.rows[0]), len(self.pair[0]), len(self.pair[1]["x"]), len(self.recent[0])),
+            *(len(self.groups["k"]), len(self.groups["new"]), len(self.ordered["a"])),
+            *(len(self.buffer), len(self.unique), self.counter["n"], self.recent.maxlen),
+        ]
+
+
+class HoardInInitOp(HoardOp):
+    """The same in containers of the object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = [[]]
+        self.pair = ([], {"x": []})
+        self.recent = deque([[]], maxlen=3)
+        self.groups = defaultdict(list, {"k": []})
+        self.ordered = OrderedDict(a=[])
+        self.buffer = bytearray()
+        self.unique = set()
+        self.counter = Counter()
+
+
+@pytest.mark.parametrize("op_class", [HoardOp, HoardInInitOp])
+async def test_no_run_sees_what_another_put_into_a_container(op_class: type[HoardOp]) -> None:
+    flows = {"f": op_class() >> op_class(), "parallel": op_class() | op_class()}
+
+    async with FlowApp({}, flows=flows) as app:
+        answers = [(await app.execute(flow)).answer for flow in ("f", "f", "parallel", "f")]
+
+    assert answers == [[1] * 10 + [3]] * 4
+
+
+async def test_what_two_ops_of_one_class_hold_is_not_one_container() -> None:
+    first, second = HoardOp(), HoardOp()
+
+    for name in ("rows", "pair", "recent", "groups", "ordered", "buffer", "unique", "counter"):
+        assert getattr(first, name) == getattr(second, name) == getattr(HoardOp, name)
+        assert getattr(first, name) is not getattr(second, name)
 
 
 async def test_a_flow_is_compiled_once_at_the_start() -> None:
