@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
@@ -10,7 +11,9 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import pytest
+from click.testing import CliRunner, Result
 
+from flowcore.cli import main
 from flowcore_http import HttpClient, HttpError, StreamCutError, SyncHttpClient
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -95,7 +98,29 @@ async def test_comments_and_foreign_fields_are_skipped(answering: Answering):
     assert len(chunks) == 1
 
 
-@pytest.mark.parametrize("event", [b"data:nonsense\n\n", b"data:{}\n\n", b"data:[]\n\n"])
+def event(**members: Any) -> bytes:
+    chunk = {"flow_id": "r1", "chunk_type": "answer", "chunk": "hi", "done": False, **members}
+    return b"data:%s\n\n" % json.dumps(chunk).encode()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data:nonsense\n\n",
+        b"data:{}\n\n",
+        b"data:[]\n\n",
+        b"data:5\n\n",
+        event(chunk=None),
+        event(chunk=5),
+        event(chunk_type=5),
+        event(chunk_type=None),
+        event(metadata=[1]),
+        event(metadata="x"),
+        event(flow_id=5),
+        event(flow_id=None),
+    ],
+    ids=bytes.decode,
+)
 async def test_an_event_that_is_not_a_chunk_is_an_error(answering: Answering, event: bytes):
     async with answering(STREAM + event) as url:
         with pytest.raises(HttpError, match="not a chunk"):
@@ -167,3 +192,140 @@ async def test_a_refused_connection_is_told_with_the_address():
                 await anext(chunks)
 
     assert caught.value.status is None
+
+
+async def test_a_chunk_of_a_type_that_is_newer_than_the_client_is_passed_on(answering: Answering):
+    chunks: list[dict[str, Any]] = []
+    async with answering(STREAM + event(chunk_type="image") + b"data:[DONE]\n\n") as url:
+        await collect(url, chunks)
+
+    assert [(chunk["type"], chunk["content"]) for chunk in chunks] == [("image", "hi")]
+
+
+# --- addresses
+
+
+@pytest.mark.parametrize("client", [HttpClient, SyncHttpClient])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:-1",
+        "http://127.0.0.1\n",
+        "http://\0",
+    ],
+)
+def test_what_is_no_url_is_an_error_of_one_line(
+    client: type[HttpClient | SyncHttpClient], url: str
+):
+    with pytest.raises(HttpError, match="is not a URL such as") as caught:
+        client(url)
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1", "ftp://127.0.0.1", "http://", "http://a b", "x"])
+async def test_an_address_that_no_client_can_reach_is_an_error_on_use_or_before(url: str):
+    with pytest.raises(HttpError):
+        async with HttpClient(url) as client:
+            await client.health_check()
+
+
+async def test_no_message_shows_the_password_of_an_address(answering: Answering):
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    messages: list[str] = []
+
+    async def failing(url: str) -> None:
+        async with HttpClient(url.replace("//", "//user:canary@")) as client:
+            with pytest.raises(HttpError, match=url) as caught:
+                await client.execute_flow("demo", query="x")
+            messages.append(str(caught.value))
+            async with aclosing(client.execute_stream_flow("demo", query="x")) as chunks:
+                with pytest.raises(HttpError, match=url) as caught:
+                    await anext(chunks)
+            messages.append(str(caught.value))
+
+    await failing(f"http://127.0.0.1:{port}")
+    for answer in (
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi",
+        STREAM.replace(b"event-stream", b"html") + b'{"answer": 1}',
+    ):
+        async with answering(answer) as url:
+            await failing(url)
+
+    assert len(messages) == 8
+    assert not [message for message in messages if "canary" in message or "user" in message]
+
+
+def test_no_message_shows_the_password_of_what_is_no_address():
+    with pytest.raises(HttpError) as caught:
+        HttpClient("http://user:canary@127.0.0.1:99999")
+
+    assert "canary" not in str(caught.value)
+
+
+# --- flowcore call
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (b'{"a": 1}', "does not describe flows"),
+        (b'{"paths": [1]}', "does not describe flows"),
+        (b'{"paths": {"/demo": 5}}', "does not describe flows"),
+        (b'{"paths": {"/demo": {"post": {}}}}', "does not describe flows"),
+        (b'{"paths": {}}', "unknown flow 'demo'"),
+        (b"[]", "did not answer with a JSON object"),
+        (b"<html>", "did not answer with a JSON object"),
+    ],
+)
+async def test_call_tells_in_one_line_of_a_server_that_is_no_flowcore_service(
+    document: bytes, said: str
+):
+    results: list[Result] = []
+
+    async def handle(connection: anyio.abc.SocketStream) -> None:
+        async with connection:
+            await connection.receive()
+            await connection.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(document), document)
+            )
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, handle)
+            results.append(await call(f"http://user:canary@127.0.0.1:{port}"))
+            tasks.cancel_scope.cancel()
+
+    (result,) = results
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code in {1, 2}
+    assert result.stderr.startswith("Error: ")
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "canary" not in result.output
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://127.0.0.1:99999", "http://127.0.0.1:x", "http://127.0.0.1\n"]
+)
+async def test_call_tells_in_one_line_of_an_address_that_is_none(url: str):
+    result = await call(url)
+
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code in {1, 2}
+    assert "is not a URL such as" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+async def call(url: str) -> Result:
+    with anyio.fail_after(20):
+        return await anyio.to_thread.run_sync(
+            CliRunner().invoke, main, ["call", "demo", "--url", url, "query=x"]
+        )

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import textwrap
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -85,9 +85,38 @@ class Process:
         return found
 
 
+SLOW_TO_OPEN = """
+import contextlib, sys
+import anyio
+from flowcore import hookimpl
+
+@contextlib.asynccontextmanager
+async def wait():
+    print("opening", file=sys.stderr, flush=True)
+    try:
+        await anyio.sleep_forever()
+        yield
+    finally:
+        print("opening ended", file=sys.stderr, flush=True)
+
+@hookimpl
+def flowcore_lifespan():
+    return wait()
+"""
+
+
 @asynccontextmanager
 async def started(folder: Path, **http: object) -> AsyncGenerator[Process, None]:
-    (folder / "service_ops.py").write_text(OPS, encoding="utf-8")
+    async with launched(folder, OPS, http) as process:
+        process.url = (await process.logged(r"serving at (http://\S+)"))[1]
+        yield process
+
+
+@asynccontextmanager
+async def launched(
+    folder: Path, source: str, http: Mapping[str, object]
+) -> AsyncGenerator[Process, None]:
+    (folder / "service_ops.py").write_text(source, encoding="utf-8")
     settings = {"port": 0, **http}
     (folder / "c.yaml").write_text(
         textwrap.dedent(f"""
@@ -113,7 +142,6 @@ async def started(folder: Path, **http: object) -> AsyncGenerator[Process, None]
                 process.log += text
 
         tasks.start_soon(read_log)
-        process.url = (await process.logged(r"serving at (http://\S+)"))[1]
         try:
             yield process
         finally:
@@ -183,6 +211,18 @@ async def test_runs_that_outlast_the_drain_fail_and_end_before_the_process(tmp_p
         assert done == b"data:[DONE]"
         assert await process.exit_code(within=3) == 0
         await process.logged("tick ended")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_one_signal_ends_a_process_whose_plugin_is_still_opening(tmp_path, number):
+    async with launched(tmp_path, OPS + SLOW_TO_OPEN, {}) as process:
+        await process.logged("opening\n")
+        process.signal(number)
+
+        assert await process.exit_code(within=3) in {0, 128 + number}
+        await process.logged("opening ended")
+        assert "Traceback" not in process.log
+        assert "serving at" not in process.log
 
 
 async def test_a_second_signal_ends_all_at_once(tmp_path):
@@ -298,6 +338,31 @@ def test_a_certificate_that_cannot_be_read_is_a_config_error(make_app, tmp_path)
 def test_a_certificate_needs_its_key(tmp_path):
     with pytest.raises(ValueError, match="belong together"):
         HttpSettings(certfile=tmp_path / "c.pem")
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        (key, wrong)
+        for key in ("heartbeat", "body_timeout", "drain_timeout", "write_timeout")
+        for wrong in (float("inf"), float("nan"), 1e300, -1, "x")
+    ]
+    + [("heartbeat", 1e-300), ("write_timeout", 1e-9), ("heartbeat", 0), ("body_timeout", 0)]
+    + [("write_timeout", 0), ("backlog", 0), ("backlog", 65_536), ("backlog", 99_999_999_999)]
+    + [("port", -1), ("port", 65_536), ("max_body_bytes", 0)],
+)
+def test_a_number_that_the_kernel_or_a_clock_cannot_take_is_refused(key, wrong):
+    with pytest.raises(ValueError, match=key):
+        HttpSettings.model_validate({key: wrong})
+
+
+def test_the_bounds_themselves_are_taken():
+    low = HttpSettings(port=0, heartbeat=0.001, write_timeout=0.001, backlog=1, drain_timeout=0)
+    high = HttpSettings(
+        port=65_535, heartbeat=86_400, write_timeout=86_400, backlog=65_535, drain_timeout=86_400
+    )
+
+    assert low.backlog < high.backlog
 
 
 async def test_an_ipv6_address_is_served_and_told_in_brackets(tmp_path):

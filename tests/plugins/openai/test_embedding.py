@@ -10,7 +10,7 @@ import pytest
 from flowcore import BackendError
 
 from .conftest import CANARY, MakeEmbedding
-from .upstream import HANG, Reply, Upstream, document, embeddings, status
+from .upstream import HANG, Drip, Reply, Upstream, document, embeddings, status
 
 
 def vector(text: str) -> list[float]:
@@ -90,6 +90,56 @@ async def test_an_answer_that_is_none_is_invalid(
     with pytest.raises(BackendError) as caught:
         await embedding().embed(["a", "b"])
     assert caught.value.code == "upstream_invalid"
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        *("[NaN]", "[Infinity]", "[-Infinity]", "[1e999]", "[1, NaN]", "[1" + "0" * 400 + "]"),
+        *("[]", '["nan"]', '["1"]', '"123"', '""', "[true]", "true", "5", "null", "[null]"),
+        *("[[1]]", "{}", '{"0": 1}'),
+    ],
+    ids=lambda vector: vector[:20],
+)
+async def test_a_vector_holds_finite_numbers_only(
+    vector: str, upstream: Upstream, embedding: MakeEmbedding
+):
+    upstream.on("m", document(b'{"data": [{"index": 0, "embedding": %s}]}' % vector.encode()))
+    with pytest.raises(BackendError) as caught:
+        await embedding().embed(["a"])
+    assert caught.value.code == "upstream_invalid"
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("index", ["1e999", "NaN", '"x"', "null", "[]", "1", "-1", "1" + "0" * 400])
+async def test_an_index_that_is_none_is_invalid(
+    index: str, upstream: Upstream, embedding: MakeEmbedding
+):
+    upstream.on("m", document(b'{"data": [{"index": %s, "embedding": [1]}]}' % index.encode()))
+    with pytest.raises(BackendError) as caught:
+        await embedding().embed(["a"])
+    assert caught.value.code == "upstream_invalid"
+
+
+async def test_whole_numbers_and_tiny_ones_are_numbers(
+    upstream: Upstream, embedding: MakeEmbedding
+):
+    upstream.on("m", document(b'{"data": [{"embedding": [1, -0.0, 1e-400, 1e308]}]}'))
+    vectors = await embedding().embed(["a"])
+    assert vectors == [[1.0, 0.0, 0.0, 1e308]]
+    assert {type(number) for number in vectors[0]} == {float}
+
+
+async def test_an_endless_answer_is_cut_at_the_limit(
+    upstream: Upstream, embedding: MakeEmbedding, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("flowcore_openai.embedding.MAX_BYTES", 10_000)
+    upstream.on("m", Reply((b'{"data": [', Drip(b"0," * 2000, interval=0))))
+    with anyio.fail_after(5), pytest.raises(BackendError, match="longer than 10000") as caught:
+        await embedding().embed(["a"])
+    assert caught.value.code == "upstream_invalid"
+    with anyio.fail_after(5):
+        await upstream.requests[0].gone.wait()
 
 
 async def test_vectors_of_the_wrong_length_are_refused(
