@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -31,6 +32,8 @@ from flowcore.service import BaseService
 from flowcore.stream import ChunkStream, leave, read_response
 from flowcore.user_op import UserOp
 from flowcore.validation import validate_section
+
+logger = logging.getLogger("flowcore")
 
 ConfigSource = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -151,6 +154,9 @@ class FlowApp:
     async def _own(self, run: Run, flow: Flow) -> None:
         try:
             await run.execute(partial(flow.execute, run))
+        except Exception:
+            # One run must never take the others along, not even by a fault of ours.
+            logger.exception("run %s of flow %r ended by a fault of flowcore", run.id, run.flow)
         finally:
             del self.runs[run.id]
 

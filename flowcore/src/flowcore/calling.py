@@ -58,7 +58,9 @@ def call_server(
     service = app.catalog.services.get(scheme)
     if service is None:
         hint = app.plugins.hint(scheme) or "write it as http://host:port"
-        raise ConfigError(f"no installed service understands the URL {url!r}; {hint}")
+        raise ConfigError(
+            f"no installed service understands URLs that begin with {scheme[:20]!r}; {hint}"
+        )
 
     async def run() -> bool:
         async with service.connect(url) as client:

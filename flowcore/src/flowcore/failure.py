@@ -48,16 +48,14 @@ async def outcome(body: Callable[[], Awaitable[object]]) -> Exception | None:
 
 def error_text(error: BaseException | None) -> str:
     """Return the text by which a caller learns of an error; never empty, whatever ``str`` does."""
-    members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
-    if len(members) == 1 and issubclass(type(error), BaseExceptionGroup):
-        return error_text(members[0])
     try:
         text = repair_surrogates(_text(error).strip())
-    except Exception:  # noqa: BLE001 - __str__ is user code too
+    except BaseException:  # noqa: BLE001 - __str__ is user code too
         text = ""
     if len(text) > MAX_TEXT_CHARS:
         text = f"{text[:MAX_TEXT_CHARS]}…"
-    if isinstance(error, FlowcoreError) and text:
+    # The text of a lone member of a group names its type already.
+    if text and (isinstance(error, FlowcoreError) or _lone_member(error) is not None):
         return text
     name = type(error).__name__
     return f"{name}: {text}" if text else name
@@ -71,7 +69,16 @@ def user_traceback(error: BaseException) -> TracebackType | None:
     return frame or error.__traceback__
 
 
+def _lone_member(error: BaseException | None) -> BaseException | None:
+    if not issubclass(type(error), BaseExceptionGroup):
+        return None
+    members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return members[0] if len(members) == 1 else None
+
+
 def _text(error: BaseException | None) -> str:
+    if (member := _lone_member(error)) is not None:
+        return error_text(member)
     if isinstance(error, ValidationError):
         # Its own text shows the values, which may be secrets.
         faults = error.errors(include_url=False, include_input=False, include_context=False)

@@ -94,7 +94,10 @@ def _vectors(
     by_index: dict[int, list[float]] = {}
     try:
         for position, item in enumerate(document["data"]):
-            by_index[int(item.get("index", position))] = _vector(item["embedding"])
+            index = item.get("index", position)
+            if type(index) is not int or index in by_index:
+                raise ValueError  # noqa: TRY301 - told below, like all that is malformed
+            by_index[index] = _vector(item["embedding"])
         vectors = [by_index[index] for index in range(count)]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise failures.error(
