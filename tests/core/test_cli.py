@@ -149,7 +149,7 @@ def test_the_installed_script_runs_a_flow() -> None:
         (["call", "echo", "-c", "my", "query"], "written as key=value, not 'query'"),
         (["call", "echo", "-c", "my", "query=a", "top_k=many"], "top_k: "),
         (["call", "echo", "-c", "my", "-s", "x"], "settings are written as key=value"),
-        (["call", "echo", "-c", "my", "--url", "ftp://x", "query=a"], "understands URLs that begin with 'ftp'"),
+        (["call", "echo", "-c", "my", "--url", "ftp://x", "query=a"], "URLs that begin with 'ftp'"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_with_one_message(args: list[str], said: str) -> None:
