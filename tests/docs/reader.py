@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,10 @@ class Reader:
         """Run a command and return what it prints; a server is left running."""
         if STARTS_SERVER.fullmatch(command.strip()):
             return self._serve(command.strip())
+        # The tests must also pass on a machine that has Python, pip and git only; CI has both.
+        for tool in ("bash", "curl"):
+            if tool in ("bash", command.split(maxsplit=1)[0]) and shutil.which(tool) is None:
+                pytest.skip(f"{tool} is not installed")
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self._localised(command)],
             cwd=self.folder,
