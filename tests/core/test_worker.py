@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import anyio
 import pytest
@@ -99,3 +100,33 @@ async def test_a_foreign_cancellation_raised_in_a_thread_is_a_failure() -> None:
             result = await collect(app, "f")
 
     assert result.state is RunState.FAILED
+
+
+def test_a_thread_that_outlives_its_event_loop_ends_all_the_same() -> None:
+    started, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        go_on.wait(5)
+        threading.current_thread().name = "outlived"
+        ended.set()
+
+    async def leave() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_in_worker, work, anyio.CapacityLimiter(1))
+            while not started.is_set():
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+
+    loop = asyncio.new_event_loop()
+    # Not asyncio.run: the loop is stopped and not closed, so that calls into it are queued only.
+    loop.run_until_complete(leave())
+    before = set(threading.enumerate())
+    go_on.set()
+
+    assert ended.wait(5)
+    for thread in before:
+        if thread.name == "outlived":
+            thread.join(5)
+            assert not thread.is_alive()
+    loop.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -41,6 +42,7 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
         # The thread that waits for this call sleeps meanwhile. Were this one to wait for a place
         # as well, a pool full of such callers would wait for ever.
         return await _start_thread(function)
+    soon = _scheduler()
     place = object()
     lock = threading.Lock()
     call = _Call()
@@ -58,9 +60,9 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
                 abandoned = call.was_abandoned()
                 call.state = _State.FINISHED
             if abandoned:
-                # The event loop may have ended meanwhile.
+                # The event loop may have ended meanwhile, or be about to: nobody waits for it.
                 with suppress(RuntimeError):
-                    anyio.from_thread.run_sync(limiter.release_on_behalf_of, place)
+                    soon(partial(limiter.release_on_behalf_of, place))
 
     await limiter.acquire_on_behalf_of(place)
     try:
@@ -72,6 +74,15 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
                 call.state = _State.ABANDONED
         if not running:
             limiter.release_on_behalf_of(place)
+
+
+def _scheduler() -> Callable[[Callable[[], object]], object]:
+    """Return what has the running event loop call a function, from a thread, without waiting."""
+    if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
+        return asyncio.get_running_loop().call_soon_threadsafe
+    import trio  # noqa: PLC0415 - it is there, for it is what runs
+
+    return trio.lowlevel.current_trio_token().run_sync_soon
 
 
 class _State(Enum):
