@@ -25,6 +25,9 @@ from flowcore_http.wire import encode_json
 
 logger = logging.getLogger("flowcore.http")
 
+# The phrases of RFC 9110, which Python knows only from 3.13 on.
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
 
 class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
     """A fault that is answered with an HTTP status.
@@ -56,7 +59,7 @@ class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
         """Return the response that says so."""
         body = {
             "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+            "title": _TITLES.get(self.status) or HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
