@@ -129,7 +129,7 @@ def test_an_op_of_an_installed_plugin_is_served_and_is_missed_once_uninstalled(
 def test_two_plugins_that_claim_one_name_are_both_named(site, install_plugin, config):
     install_plugin()
 
-    done = site.run("flowcore", "check", f"config={config}", code=1)
+    done = site.run("flowcore", "check", f"config={config}", code=2)
 
     assert "'HelloOp' is registered twice" in done.stderr
     assert "plugin 'example' (flowcore-example 0.1.0)" in done.stderr
