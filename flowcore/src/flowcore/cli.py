@@ -86,14 +86,16 @@ class _Group(click.Group):
 @click.group(cls=_Group, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="flowcore %(version)s")
 def main() -> None:  # noqa: D103 - its help text is HELP
-    level = os.environ.get("FLOWCORE_LOG_LEVEL", "WARNING").upper()
-    if level not in logging.getLevelNamesMapping():
-        raise ConfigError(f"FLOWCORE_LOG_LEVEL: unknown level {level!r}")
+    from flowcore.logs import configure  # noqa: PLC0415 - no help text needs it
+
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(
+        os.environ.get("FLOWCORE_LOG_LEVEL", "WARNING").upper(),
+        os.environ.get("FLOWCORE_LOG_FORMAT", "text").lower(),
+    )
 
 
 def _settings(function: F) -> F:
