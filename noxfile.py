@@ -22,7 +22,7 @@ OTHER_PYTHONS = [version for version in ("3.11", "3.12", "3.13") if version != T
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
-TEST_TOOLS = ("pytest", "trio", "httpx-sse", "openapi-spec-validator", "uv")
+TEST_TOOLS = ("pytest", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv")
 
 
 def install(session: nox.Session, *tools: str, editable: bool = False) -> None:
