@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TypeVar
 
 import anyio
 from hypercorn.config import Config
+from quart import Quart
 
 from flowcore import FlowApp, RunFailedError
 from flowcore_http.connections import CLOSE_SECONDS, serve, server_config
@@ -20,12 +23,14 @@ from flowcore_http.server import create_app, in_flight
 from flowcore_http.settings import HttpSettings
 from flowcore_http.signals import ECHO_SECONDS, INTERRUPTED, StopSignals, exit_after
 
+T = TypeVar("T")
+
 logger = logging.getLogger("flowcore.http")
 
-_EXIT_SECONDS = 1.0
+EXIT_SECONDS = 1.0
 """How long the process may live on after the second signal."""
 
-_OVERDUE_SECONDS = 15.0
+OVERDUE_SECONDS = 15.0
 """How long the process may live on after the drain that the first signal began."""
 
 
@@ -38,29 +43,57 @@ def run_until_stopped(app: FlowApp, settings: HttpSettings) -> None:
         SystemExit: With code 130 after a second signal.
     """
     config = server_config(settings)
-    options: dict[str, Any] = {"use_uvloop": _has_uvloop()}
     with listen(settings) as sock:
-        interrupted = anyio.run(_serve, app, settings, config, sock, backend_options=options)
+
+        def announce_alone(_quart: Quart) -> AbstractAsyncContextManager[object]:
+            announce(app, settings, sock)
+            return nullcontext()
+
+        interrupted = run_event_loop(
+            partial(serve_app, app, settings, config, sock, StopSignals, announce_alone)
+        )
     if interrupted:
         sys.exit(INTERRUPTED)
 
 
-async def _serve(app: FlowApp, settings: HttpSettings, config: Config, sock: socket.socket) -> bool:
+def run_event_loop(function: Callable[[], Awaitable[T]]) -> T:
+    """Run an async function to its end, on uvloop where that is installed."""
+    return anyio.run(function, backend_options={"use_uvloop": _has_uvloop()})
+
+
+async def serve_app(
+    app: FlowApp,
+    settings: HttpSettings,
+    config: Config,
+    sock: socket.socket,
+    stop_signals: type[StopSignals],
+    beside: Callable[[Quart], AbstractAsyncContextManager[object]],
+) -> bool:
+    """Open ``app`` and serve it until a signal comes; return whether a second one did.
+
+    Args:
+        app: The flows.
+        settings: Settings of the service.
+        config: Hypercorn's settings.
+        sock: The listening socket.
+        stop_signals: How signals reach this process.
+        beside: Makes what is entered when the app is open, and left when all requests have ended.
+    """
     quart = create_app(app, settings)
     scope = anyio.CancelScope()
     opened = False
 
     def at_first() -> None:
-        exit_after(settings.drain_timeout + _OVERDUE_SECONDS, 1)
+        exit_after(settings.drain_timeout + OVERDUE_SECONDS, 1)
         if not opened:
             # There is nothing to drain yet, and a plugin may wait for ever for something.
             scope.cancel()
 
     def at_once() -> None:
-        exit_after(_EXIT_SECONDS, INTERRUPTED)
+        exit_after(EXIT_SECONDS, INTERRUPTED)
         scope.cancel()
 
-    signals = StopSignals(at_first, at_once)
+    signals = stop_signals(at_first, at_once)
 
     async def stopped() -> None:
         await signals.first.wait()
@@ -70,8 +103,8 @@ async def _serve(app: FlowApp, settings: HttpSettings, config: Config, sock: soc
         async with app:
             opened = True
             await quart.startup()
-            _announce(app, url_of(sock, secure=settings.certfile is not None))
-            await serve(quart, config, sock, stopped)
+            async with beside(quart):
+                await serve(quart, config, sock, stopped)
             await quart.shutdown()
     return signals.second.is_set()
 
@@ -93,7 +126,9 @@ async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
         await requests.wait_idle()
 
 
-def _announce(app: FlowApp, url: str) -> None:
+def announce(app: FlowApp, settings: HttpSettings, sock: socket.socket) -> None:
+    """Tell on standard error where the flows are served."""
+    url = url_of(sock, secure=settings.certfile is not None)
     flows = ", ".join(app.flows) or "none"
     # Whoever read our output may have left; the service goes on.
     with suppress(OSError):

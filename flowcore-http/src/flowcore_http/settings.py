@@ -51,6 +51,9 @@ class HttpSettings(ServiceSettings):
             systems that have ``TCP_USER_TIMEOUT`` (Linux).
         certfile: Certificate chain in PEM form, to serve HTTPS.
         keyfile: Its private key.
+        workers: How many processes serve; more than one needs gunicorn, and not Windows.
+        worker_timeout: Seconds after which a process whose event loop is blocked is replaced, if
+            there are several; None for never.
     """
 
     host: str = "127.0.0.1"
@@ -64,6 +67,8 @@ class HttpSettings(ServiceSettings):
     write_timeout: float = Field(default=30.0, ge=0.001, le=_DAY)
     certfile: Path | None = None
     keyfile: Path | None = None
+    workers: int = Field(default=1, ge=1, le=1024)
+    worker_timeout: int | None = Field(default=120, ge=1, le=86_400)
 
     @model_validator(mode="after")
     def _certificate_has_its_key(self) -> Self:
