@@ -1,0 +1,158 @@
+"""Each request as one record in the log and one count in the metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from quart import Quart, Request, g, request
+
+from flowcore import Run
+
+if TYPE_CHECKING:
+    from hypercorn.typing import (
+        ASGIFramework,
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        ASGISendEvent,
+        HTTPScope,
+        Scope,
+    )
+
+    from flowcore_http.metrics import Metrics
+
+logger = logging.getLogger("flowcore.http.access")
+
+_EXCHANGE = "flowcore.exchange"
+_MAX_PATH_CHARS = 200
+_MAX_METHOD_CHARS = 20
+
+
+class AccessLog:
+    """ASGI middleware that notes how each request ended, on the logger ``flowcore.http.access``.
+
+    The record has the level INFO. Its message names method, path, status, size and duration; the
+    fields ``method``, ``path``, ``status``, ``bytes``, ``duration``, ``complete``, ``caller``,
+    ``run_id`` and ``flow`` hold them for formatters that show fields. Query strings are left out:
+    people put keys into them.
+
+    Args:
+        app: The ASGI app that answers the requests.
+        metrics: Where requests are counted, if at all.
+    """
+
+    def __init__(self, app: ASGIFramework, metrics: Metrics | None) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(send)
+        cast("dict[str, Any]", scope)[_EXCHANGE] = exchange
+        metrics = self._metrics
+        if metrics is not None:
+            metrics.open_requests.inc()
+        try:
+            await self._app(scope, receive, exchange.send)
+        finally:
+            if metrics is not None:
+                metrics.open_requests.dec()
+                metrics.request_ended(exchange.endpoint, exchange.status)
+            if logger.isEnabledFor(logging.INFO):
+                exchange.log(scope)
+
+
+class Exchange:
+    """One request and what became of it.
+
+    Args:
+        send: Sends what answers it.
+
+    Attributes:
+        endpoint: The path of its route, or empty if there is none.
+        status: The status of the answer, or 0 if there was none.
+        size: How many bytes of the answer's body were sent.
+        complete: Whether the answer was sent to its end.
+        run: The run that it started, or None.
+    """
+
+    __slots__ = ("_began", "_globals", "_send", "complete", "endpoint", "run", "size", "status")
+
+    def __init__(self, send: ASGISendCallable) -> None:
+        self._began = time.monotonic()
+        self._globals: Any = None
+        self._send = send
+        self.endpoint = ""
+        self.status = 0
+        self.size = 0
+        self.complete = False
+        self.run: Run | None = None
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send an event of the answer, and take note of it."""
+        await self._send(message)
+        if message["type"] == "http.response.body":
+            self.size += len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+        elif message["type"] == "http.response.start":
+            self.status = message["status"]
+
+    def routed(self) -> None:
+        """Take note of the endpoint that answers the current request."""
+        rule = request.url_rule
+        self.endpoint = rule.rule if rule is not None else ""
+        self._globals = cast("Any", g)._get_current_object()  # noqa: SLF001
+
+    def log(self, scope: HTTPScope) -> None:
+        """Write the record."""
+        method, path = scope["method"][:_MAX_METHOD_CHARS], _path(scope)
+        seconds = round(time.monotonic() - self._began, 6)
+        fields: dict[str, Any] = {
+            "method": method,
+            "path": path,
+            "status": self.status,
+            "bytes": self.size,
+            "duration": seconds,
+            "complete": self.complete,
+        }
+        caller = self._globals.get("caller", "") if self._globals is not None else ""
+        if caller:
+            fields["caller"] = caller
+        if self.run is not None:
+            fields |= {"run_id": self.run.id, "flow": self.run.flow}
+        logger.info(
+            "%s %s %s, %d bytes in %.3f s%s%s",
+            *(method, path, self.status or "unanswered", self.size, seconds),
+            "" if self.complete else ", cut",
+            f", key {caller!r}" if caller else "",
+            extra=fields,
+        )
+
+
+def exchange_of(request: Request) -> Exchange | None:
+    """Return the exchange of a request, if the app is one that :func:`add_access_log` changed."""
+    return cast("dict[str, Any]", request.scope).get(_EXCHANGE)
+
+
+def add_access_log(quart: Quart, metrics: Metrics | None) -> None:
+    """Note the requests of a Quart app; call this when nothing else will wrap its ASGI app."""
+
+    def note() -> None:
+        if (exchange := exchange_of(request)) is not None:
+            exchange.routed()
+
+    quart.before_request_funcs.setdefault(None, []).insert(0, note)
+    quart.asgi_app = AccessLog(quart.asgi_app, metrics)
+
+
+def _path(scope: HTTPScope) -> str:
+    raw = scope["raw_path"] or quote(scope["path"]).encode()
+    path = raw.partition(b"?")[0].decode("ascii", "backslashreplace")
+    return path if len(path) <= _MAX_PATH_CHARS else f"{path[:_MAX_PATH_CHARS]}…"

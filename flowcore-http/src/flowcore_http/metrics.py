@@ -1,0 +1,252 @@
+"""What the service counts and measures, in the form that Prometheus reads.
+
+Every label has a bounded set of values: flows and endpoints are those of the app, and codes and
+reasons that flowcore does not know share one value.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+import anyio.to_thread
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    multiprocess,
+)
+from prometheus_client.exposition import choose_encoder
+
+from flowcore import FlowApp, Run, RunState
+
+OTHER = "other"
+"""The label of all values that are not known beforehand."""
+
+# fmt: off
+CODES = frozenset({
+    "app_closed", "backend_error", "cancelled", "chunk_error", "closed", "config_error",
+    "context_exceeded", "first_chunk_timeout", "flowcore_error", "generation_failed",
+    "idle_timeout", "invalid_input", "model_load_failed", "model_not_found", "op_definition_error",
+    "op_error", "op_failed", "plugin_error", "prompt_error", "request_rejected", "run_failed",
+    "shutting_down", "total_timeout", "unknown_name", "upstream_auth", "upstream_busy",
+    "upstream_error", "upstream_invalid", "upstream_not_found", "upstream_rate_limited",
+    "upstream_rejected", "upstream_reset", "upstream_timeout_connect",
+    "upstream_timeout_first_token", "upstream_timeout_idle", "upstream_timeout_total",
+    "upstream_truncated", "upstream_unreachable",
+})
+# fmt: on
+"""The codes of failed runs that have a label of their own."""
+
+REASONS = frozenset({"api", "caller", "client", "disconnect", "shutdown", "write_timeout"})
+"""The reasons of cancelled runs that have a label of their own."""
+
+_GAP_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_FIRST_CHUNK_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_RUN_SECONDS = (0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+_LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The metrics of one server.
+
+    Where the environment variable ``PROMETHEUS_MULTIPROC_DIR`` names a folder, they are kept in
+    files there, and what is shown is that of all processes that share it. It has to be set before
+    this module is imported, and the folder has to be empty then.
+
+    Args:
+        app: The app whose runs are counted.
+    """
+
+    def __init__(self, app: FlowApp) -> None:
+        self._app = app
+        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self._registry = registry = CollectorRegistry()
+        if not self._shared:
+            ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, namespace="flowcore", registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(
+                *(name, text, labels),
+                namespace="flowcore",
+                registry=registry,
+                multiprocess_mode="livesum",
+            )
+
+        def seconds(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> _Seconds:
+            return _Seconds(
+                *(f"{name}_seconds", text, labels),
+                namespace="flowcore",
+                registry=registry,
+                buckets=buckets,
+            )
+
+        self._started = counter("runs_started", "Runs that were started.", "flow")
+        self._running = gauge("runs_running", "Runs in progress.", "flow")
+        self._ended = counter("runs_ended", "Runs that have ended.", "flow", "ending", "code")
+        self._cancelled = counter("runs_cancelled", "Runs cancelled.", "flow", "reason")
+        self._abandoned = counter("runs_abandoned", "Runs ended without their ops.", "flow")
+        self._chunks = counter("chunks", "Chunks that ops of ended runs had emitted.", "flow")
+        self._blocked = counter(
+            "run_blocked_seconds", "Time that ops of ended runs waited for readers.", "flow"
+        )
+        self._first_chunk = seconds(
+            "run_first_chunk", "From start to first chunk.", _FIRST_CHUNK_SECONDS, "flow"
+        )
+        self._gap = seconds("run_chunk_gap", "Between deliveries of chunks.", _GAP_SECONDS, "flow")
+        self._duration = seconds("run_duration", "From start to end.", _RUN_SECONDS, "flow")
+        self._queue = gauge("queue_bytes", "Content that waits for readers.")
+        self._lag = seconds("event_loop_lag", "Lateness of the event loop.", _LAG_SECONDS)
+        self.stalls = counter("event_loop_stalls", "Times that code blocked the event loop.")
+        self._requests = counter(
+            "http_requests", "Requests that were answered or cut.", "endpoint", "status"
+        )
+        self.open_requests = gauge("http_open_requests", "Requests in progress.")
+        self.open_connections = gauge("http_open_connections", "Open connections.")
+        self._gaps = {name: _Tally() for name in app.flows}
+        self._show_zeros()
+
+    def _show_zeros(self) -> None:
+        # A series that begins above zero hides its first increase from rate().
+        for flow in self._app.flows:
+            for metric in (self._started, self._running, self._abandoned, self._chunks):
+                metric.labels(flow)
+            for metric in (self._blocked, self._first_chunk, self._gap, self._duration):
+                metric.labels(flow)
+            for state in (RunState.DONE, RunState.FAILED, RunState.CANCELLED):
+                self._ended.labels(flow, state.value, _code(state, "op_failed"))
+            self._cancelled.labels(flow, "client")
+
+    # --- runs ---
+
+    def run_started(self, run: Run) -> None:
+        """Count a run, now and when it ends."""
+        flow = self._flow(run)
+        self._started.labels(flow).inc()
+        self._running.labels(flow).inc()
+        run.add_done_callback(self._run_ended)
+
+    def _run_ended(self, run: Run) -> None:
+        flow = self._flow(run)
+        about = run.failure.metadata if run.failure is not None else {}
+        code = _code(run.state, about.get("code", ""))
+        self._running.labels(flow).dec()
+        self._ended.labels(flow, run.state.value, code).inc()
+        if run.state is RunState.CANCELLED:
+            reason = run.cancel_reason if run.cancel_reason in REASONS else OTHER
+            self._cancelled.labels(flow, reason).inc()
+        if run.abandoned:
+            self._abandoned.labels(flow).inc()
+        # The clock of these times may be set back meanwhile.
+        self._duration.labels(flow).observe(max(0.0, run.ended_at - run.started_at))
+        if run.first_chunk_at:
+            waited = max(0.0, run.first_chunk_at - run.started_at)
+            self._first_chunk.labels(flow).observe(waited)
+        self._chunks.labels(flow).inc(run.chunks)
+        self._blocked.labels(flow).inc(run.blocked_seconds)
+
+    def gap_meter(self, run: Run) -> Callable[[float], None]:
+        """Return what is to be called with the monotonic time of each delivery of chunks.
+
+        It costs a quarter of a microsecond; what it has seen is shown from time to time.
+        """
+        return _GapMeter(self._gaps[self._flow(run)]).delivered
+
+    def _flow(self, run: Run) -> str:
+        return run.flow if run.flow in self._gaps else OTHER
+
+    # --- requests, connections and the event loop ---
+
+    def request_ended(self, endpoint: str, status: int) -> None:
+        """Count a request.
+
+        Args:
+            endpoint: The path of its route, or empty if there is none.
+            status: The status of the answer, or 0 if there was none.
+        """
+        kind = f"{status // 100}xx" if status else "none"
+        self._requests.labels(endpoint or OTHER, kind).inc()
+
+    def loop_ticked(self, lag: float) -> None:
+        """Take note of how late the event loop was, in seconds."""
+        self._lag.observe(lag)
+        if self._shared:
+            # Another process may be asked.
+            self._collect()
+
+    # --- showing them ---
+
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics and their content type.
+
+        Args:
+            accept: The header ``Accept`` of the request: OpenMetrics is sent where it asks so.
+        """
+        self._collect()
+        registry = self._registry
+        if self._shared:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)
+        encode, content_type = choose_encoder(accept)
+        # With hundreds of flows, or files to read, it takes a while.
+        return await anyio.to_thread.run_sync(encode, registry), content_type
+
+    def _collect(self) -> None:
+        self._queue.set(sum(run.queued_bytes for run in self._app.runs.values()))
+        for flow, tally in self._gaps.items():
+            self._gap.labels(flow).move(tally)
+
+
+class _Seconds(Histogram):
+    """A histogram that takes many observations at once."""
+
+    _sum: Any
+    _buckets: list[Any]
+
+    def move(self, tally: _Tally) -> None:
+        """Add what a tally has counted, and let it begin anew."""
+        self._sum.inc(tally.total)
+        tally.total = 0.0
+        for index, count in enumerate(tally.counts):
+            if count:
+                self._buckets[index].inc(count)
+                tally.counts[index] = 0
+
+
+class _Tally:
+    """The gaps of one flow since they were last shown: cheaper to add to than a histogram."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_GAP_SECONDS) + 1)
+        self.total = 0.0
+
+
+class _GapMeter:
+    __slots__ = ("_last", "_tally")
+
+    def __init__(self, tally: _Tally) -> None:
+        self._tally = tally
+        self._last = 0.0
+
+    def delivered(self, now: float) -> None:
+        last, self._last = self._last, now
+        if last:
+            gap = now - last
+            tally = self._tally
+            tally.total += gap
+            tally.counts[bisect_left(_GAP_SECONDS, gap)] += 1
+
+
+def _code(state: RunState, code: object) -> str:
+    if state is not RunState.FAILED:
+        return ""
+    return code if isinstance(code, str) and code in CODES else OTHER
