@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from quart import Quart, Request, g, request
+from quart import Quart, g, request
 
 from flowcore import Run
 
@@ -54,7 +54,7 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(send)
+        exchange = Exchange(send, self._metrics)
         cast("dict[str, Any]", scope)[_EXCHANGE] = exchange
         metrics = self._metrics
         if metrics is not None:
@@ -74,6 +74,7 @@ class Exchange:
 
     Args:
         send: Sends what answers it.
+        metrics: Where its run is counted, if at all.
 
     Attributes:
         endpoint: The path of its route, or empty if there is none.
@@ -83,9 +84,13 @@ class Exchange:
         run: The run that it started, or None.
     """
 
-    __slots__ = ("_began", "_globals", "_send", "complete", "endpoint", "run", "size", "status")
+    __slots__ = (
+        *("_began", "_globals", "_send"),
+        *("complete", "endpoint", "metrics", "run", "size", "status"),
+    )
 
-    def __init__(self, send: ASGISendCallable) -> None:
+    def __init__(self, send: ASGISendCallable, metrics: Metrics | None) -> None:
+        self.metrics = metrics
         self._began = time.monotonic()
         self._globals: Any = None
         self._send = send
@@ -136,20 +141,27 @@ class Exchange:
         )
 
 
-def exchange_of(request: Request) -> Exchange | None:
-    """Return the exchange of a request, if the app is one that :func:`add_access_log` changed."""
-    return cast("dict[str, Any]", request.scope).get(_EXCHANGE)
+def run_started(run: Run) -> None:
+    """Take note that the current request has started ``run``."""
+    if (exchange := _current()) is not None:
+        exchange.run = run
+        if exchange.metrics is not None:
+            exchange.metrics.run_started(run)
 
 
 def add_access_log(quart: Quart, metrics: Metrics | None) -> None:
     """Note the requests of a Quart app; call this when nothing else will wrap its ASGI app."""
 
     def note() -> None:
-        if (exchange := exchange_of(request)) is not None:
+        if (exchange := _current()) is not None:
             exchange.routed()
 
     quart.before_request_funcs.setdefault(None, []).insert(0, note)
     quart.asgi_app = AccessLog(quart.asgi_app, metrics)
+
+
+def _current() -> Exchange | None:
+    return cast("dict[str, Any]", request.scope).get(_EXCHANGE)
 
 
 def _path(scope: HTTPScope) -> str:
