@@ -7,12 +7,27 @@ import socket
 import traceback
 from typing import Any
 
+import anyio
 import pytest
 
 from flowcore import Message
 
 from .conftest import CANARY, MakeLLM, text_and_failure
-from .upstream import DONE, EOF, RESET, Reply, Upstream, delta, event, finish, sse, status, usage
+from .upstream import (
+    DONE,
+    EOF,
+    HANG,
+    RESET,
+    Drip,
+    Reply,
+    Upstream,
+    delta,
+    event,
+    finish,
+    sse,
+    status,
+    usage,
+)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +233,26 @@ async def test_a_body_that_cannot_be_decompressed_is_invalid(upstream: Upstream,
     upstream.on("m", sse(b"not gzip", **{"content-encoding": "gzip"}))
     _, error = await text_and_failure(llm())
     assert error.code == "upstream_invalid"
+
+
+async def test_of_an_endless_error_body_only_the_beginning_is_read(
+    upstream: Upstream, llm: MakeLLM
+):
+    upstream.on("m", Reply((Drip(b"no room " * 1024, 0),), 500, {"content-type": "text/plain"}))
+    with anyio.fail_after(5):
+        _, error = await text_and_failure(llm(max_retries=0))
+    assert (error.code, error.status) == ("upstream_error", 500)
+    assert "no room no room" in str(error)
+    assert len(str(error)) < 1000
+
+
+async def test_an_error_body_that_does_not_end_does_not_hide_the_status(
+    upstream: Upstream, llm: MakeLLM
+):
+    upstream.on("m", Reply((b"busy", HANG), 503, {"content-type": "text/plain"}))
+    with anyio.fail_after(5):
+        _, error = await text_and_failure(llm(max_retries=0))
+    assert error.status == 503
 
 
 async def test_a_redirect_is_not_followed(upstream: Upstream, llm: MakeLLM):

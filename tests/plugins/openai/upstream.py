@@ -60,7 +60,14 @@ class Drip:
     interval: float = 0.01
 
 
-Part = bytes | Step | Pause | Drip
+@dataclass(frozen=True)
+class Wait:
+    """Wait so many seconds, or until the client leaves."""
+
+    seconds: float
+
+
+Part = bytes | Step | Pause | Drip | Wait
 
 
 @dataclass(frozen=True)
@@ -306,6 +313,9 @@ async def _send(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.Stre
                     writer.write(piece)
                     await writer.drain()
                 return False
+            case Wait(seconds):
+                if not await _unless_gone(reader, asyncio.sleep(seconds)):
+                    return False
             case Step.HANG:
                 await reader.read(1)
                 return False

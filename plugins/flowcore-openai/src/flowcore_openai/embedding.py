@@ -57,8 +57,8 @@ class OpenAICompatibleEmbeddingModel(BaseEmbeddingModel):
         settings = self._settings
         fields, options = merged_params(settings.params, {})
         body = {"model": settings.model_name, **fields, "input": texts}
-        deadline = give_up_at(settings.total_timeout)
         endpoint = await self._endpoint.get()
+        deadline = give_up_at(settings.total_timeout)
         attempt = 0
         while True:
             attempt += 1

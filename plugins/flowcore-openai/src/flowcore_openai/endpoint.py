@@ -13,6 +13,7 @@ import openai
 from flowcore_openai.exchange import Exchange
 from flowcore_openai.failures import Failures
 from flowcore_openai.patience import Patience
+from flowcore_openai.refusal import refuse_errors
 from flowcore_openai.settings import EndpointSettings
 
 _NO_KEY = "no-key"
@@ -38,6 +39,7 @@ class Endpoint:
         )
         http_client = httpx2.AsyncClient(
             auth=(unquote(name), unquote(password)) if has_user else None,
+            event_hooks={"response": [refuse_errors(self.failures)]},
             follow_redirects=False,
             limits=httpx2.Limits(
                 max_connections=settings.max_connections,

@@ -11,12 +11,10 @@ from typing import Any, Self, TypeVar
 import anyio
 import httpx2
 import openai
-from pydantic_core import from_json
 
 from flowcore import BackendError
 from flowcore_openai.failures import Failures
 from flowcore_openai.patience import Patience
-from flowcore_openai.retry import retry_after
 
 T = TypeVar("T")
 
@@ -120,26 +118,13 @@ class Exchange:
         raise failure
 
     def _failure(self, exc: Exception) -> BackendError:
-        if isinstance(exc, openai.APIStatusError):
-            headers = exc.response.headers
-            return self._failures.of_status(
-                exc.status_code,
-                _body_of(exc.response),
-                retry_after(headers),
-                headers.get("location"),
-            )
         if isinstance(exc, openai.APIConnectionError) and isinstance(exc.__cause__, Exception):
             exc = exc.__cause__
+        if isinstance(exc, BackendError):
+            return exc.with_traceback(None)
         for kind, (code, what) in _CODES.items():
             if isinstance(exc, kind):
                 return self._failures.error(code, what, detail=str(exc))
         return self._failures.error(
             "upstream_reset", "the connection broke", detail=str(exc) or type(exc).__name__
         )
-
-
-def _body_of(response: httpx2.Response) -> object:
-    try:
-        return from_json(response.content)
-    except ValueError:
-        return response.text

@@ -58,8 +58,8 @@ class OpenAICompatibleLLM(BaseLLM):
         settings = self._settings
         fields, options = merged_params({**STREAM_DEFAULTS, **settings.params}, params)
         body = chat_body(settings.model_name, messages, tools, fields)
-        deadline = give_up_at(settings.total_timeout)
         endpoint = await self._endpoint.get()
+        deadline = give_up_at(settings.total_timeout)
         attempt = 0
         while True:
             attempt += 1
