@@ -22,9 +22,17 @@ _RUN_ID = {
 }
 
 
-def openapi_document(flows: Iterable[Flow], title: str = "flowcore") -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of ``flows``."""
-    return {
+def openapi_document(
+    flows: Iterable[Flow], title: str = "flowcore", *, with_keys: bool = False
+) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of ``flows``.
+
+    Args:
+        flows: The flows.
+        title: Title of the document.
+        with_keys: Whether requests need a key.
+    """
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": flowcore.__version__},
         "paths": {
@@ -39,6 +47,12 @@ def openapi_document(flows: Iterable[Flow], title: str = "flowcore") -> dict[str
             }
         },
     }
+    if with_keys:
+        scheme = {"type": "http", "scheme": "bearer", "description": "A key of the service."}
+        document["components"]["securitySchemes"] = {"key": scheme}
+        document["security"] = [{"key": []}]
+        document["paths"]["/health"]["get"]["security"] = []
+    return document
 
 
 def _operation(flow: Flow) -> dict[str, Any]:
@@ -53,10 +67,12 @@ def _operation(flow: Flow) -> dict[str, Any]:
         "responses": {
             "200": _stream_response() if flow.stream else _json_response(),
             "400": _problem("The body is not valid JSON."),
+            "401": _problem("A key is needed, and there is no valid one."),
             "404": _problem("There is no such flow."),
             "413": _problem("The body is too large."),
             "415": _problem("The body is not declared as JSON in UTF-8."),
             "422": _problem("The inputs do not fit the schema; `errors` lists the fields."),
+            "429": _problem("The client asks too often, or has too many runs."),
             "500": _problem("The flow failed."),
             "503": _problem("The service is stopping."),
         },

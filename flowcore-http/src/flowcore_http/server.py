@@ -10,6 +10,8 @@ from quart_cors import cors  # pyright: ignore[reportUnknownVariableType]
 from werkzeug.exceptions import HTTPException, NotFound
 
 from flowcore import Flow, FlowApp, UnknownNameError, read_response
+from flowcore_http.access import run_started
+from flowcore_http.admission import Admission
 from flowcore_http.body import read_object
 from flowcore_http.docs import add_docs
 from flowcore_http.inflight import CONNECTION_CLASS, InFlight, tie
@@ -19,6 +21,7 @@ from flowcore_http.problem import HttpProblem, problem_of_request, problem_of_ru
 from flowcore_http.service import check_names
 from flowcore_http.settings import HttpSettings
 from flowcore_http.stream import stream_response
+from flowcore_http.telemetry import add_telemetry
 from flowcore_http.wire import encode_json
 
 
@@ -47,18 +50,22 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     requests = InFlight(quart.asgi_app)
     quart.asgi_app = quart.extensions["flowcore_http"] = requests
     quart.before_request(partial(_check_request, requests))
+    admission = Admission(app, settings)
+    admission.guard(quart)
     for flow in app.flows.values():
-        _add_flow(quart, app, flow, settings)
+        _add_flow(quart, admission, flow, settings)
     _add_health(quart)
-    add_docs(quart, openapi_document(app.flows.values()))
+    add_docs(quart, openapi_document(app.flows.values(), with_keys=bool(admission.keys)))
     _add_error_handler(quart, app)
     _add_lifespan(quart, app)
+    add_telemetry(quart, app, settings)
     return cors(
         quart,
         allow_origin=settings.cors.allow_origin,
         allow_credentials=settings.cors.allow_credentials,
+        allow_headers=settings.cors.allow_headers,
         allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-        expose_headers=["X-Run-Id"],
+        expose_headers=["X-Run-Id", "Retry-After"],
         max_age=settings.cors.max_age,
     )
 
@@ -68,16 +75,18 @@ def in_flight(quart: Quart) -> InFlight:
     return quart.extensions["flowcore_http"]
 
 
-def _add_flow(quart: Quart, app: FlowApp, flow: Flow, settings: HttpSettings) -> None:
+def _add_flow(quart: Quart, admission: Admission, flow: Flow, settings: HttpSettings) -> None:
     async def stream() -> Response:
         inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
-        run = app.start(flow.name, inputs)
+        run = admission.start(flow.name, inputs)
+        run_started(run)
         tie(run, request)
         return stream_response(run, settings.heartbeat)
 
     async def answer() -> Response:
         inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
-        run = app.start(flow.name, inputs)
+        run = admission.start(flow.name, inputs)
+        run_started(run)
         tie(run, request)
         try:
             response = await read_response(run)

@@ -1,0 +1,73 @@
+"""Which names the service answers to: the rules for the header field ``Host``.
+
+A page that a browser has loaded under a name of its author's can be made to reach this service by
+that name (DNS rebinding); and where a name is wrong, the request was meant for somebody else.
+
+Source: RFC 9112, section 3.2, and RFC 3986, section 3.2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv6Address
+
+from quart import Request
+
+from flowcore_http.problem import HttpProblem
+
+PROBES = frozenset({"health", "ready"})
+"""Endpoints that a supervisor may ask under any name, such as an address of its own."""
+
+_NAME = r"[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\]"
+_HOST = re.compile(rf"(?P<name>{_NAME})(?::(?P<port>[0-9]{{0,5}}))?")
+
+
+def check_host(request: Request, allowed: Sequence[str]) -> None:
+    """Check the ``Host`` of a request.
+
+    Args:
+        request: The request.
+        allowed: Names in lower case: ``example.com``, ``*.example.com`` for all below it, ``*``.
+
+    Raises:
+        HttpProblem: 400 unless there is exactly one (in HTTP/1.0, at most one), it is well formed
+            and its name is allowed.
+    """
+    # Quart makes up a field where there is none, so what was received is asked.
+    fields = [value for name, value in request.scope["headers"] if name.lower() == b"host"]
+    if not fields and request.http_version < "1.1":
+        name = ""
+    else:
+        name = _name(fields)
+    if "*" in allowed or request.endpoint in PROBES:
+        return
+    if not any(_matches(name, pattern) for pattern in allowed):
+        detail = "This service does not answer to the name in the header Host."
+        raise HttpProblem(400, "unknown_host", detail)
+
+
+def _name(fields: Sequence[bytes]) -> str:
+    match = _HOST.fullmatch(fields[0].decode("latin-1")) if len(fields) == 1 else None
+    if match is None or int(match["port"] or 0) > 65535 or not _is_literal(match["name"]):
+        detail = "Send exactly one header Host, such as Host: example.com."
+        raise HttpProblem(400, "bad_host", detail, {"Connection": "close"})
+    return match["name"].lower()
+
+
+def _is_literal(name: str) -> bool:
+    """Whether ``name``, if it is in brackets, is an IPv6 address."""
+    if name.startswith("["):
+        try:
+            IPv6Address(name[1:-1])
+        except ValueError:
+            return False
+    return True
+
+
+def _matches(name: str, pattern: str) -> bool:
+    # The dot at the end of a name says that it is complete, and changes nothing here.
+    bare = name.removesuffix(".")
+    if pattern.startswith("*."):
+        return bare.endswith(pattern[1:]) and len(bare) >= len(pattern)
+    return bare == pattern
