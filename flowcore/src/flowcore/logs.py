@@ -136,7 +136,7 @@ class LogHandler(logging.Handler):
             if fd is not None:
                 return self._write_pieces(fd, data)
             if self._stream is not None:
-                self._stream.write(text + "\n")
+                self._stream.write(data.decode(self._encoding))
                 self._stream.flush()
         except (OSError, ValueError):  # ValueError: it was closed
             return False
