@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flowcore import BaseService, ConfigError, FlowApp
 from flowcore_http.settings import HttpSettings
+from flowcore_http.workers import check_workers, run_workers
 
 if TYPE_CHECKING:
     from flowcore_http.client import HttpClient
@@ -38,6 +39,7 @@ class HttpService(BaseService):
             ConfigError: If a flow has the name of an endpoint of the service.
         """
         check_names(app)
+        check_workers(app, self.settings)
 
     def run(self, app: FlowApp) -> None:
         """Open ``app`` and serve it.
@@ -47,6 +49,9 @@ class HttpService(BaseService):
                 a flow's name is reserved.
             SystemExit: With code 130 after a second signal.
         """
+        if self.settings.workers > 1:
+            run_workers(app, self.settings)
+            return
         from flowcore_http.serving import run_until_stopped  # noqa: PLC0415 - loads the server
 
         run_until_stopped(app, self.settings)

@@ -66,7 +66,7 @@ async def serve_app(
     settings: HttpSettings,
     config: Config,
     sock: socket.socket,
-    stop_signals: type[StopSignals],
+    stop_signals: Callable[[Callable[[], object], Callable[[], object]], StopSignals],
     beside: Callable[[Quart], AbstractAsyncContextManager[object]],
 ) -> bool:
     """Open ``app`` and serve it until a signal comes; return whether a second one did.
