@@ -194,7 +194,10 @@ class Metrics:
         if self._shared:
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is no number
+            encode, content_type = choose_encoder("")
         # With hundreds of flows, or files to read, it takes a while.
         return await anyio.to_thread.run_sync(encode, registry), content_type
 

@@ -1,0 +1,267 @@
+"""Metrics: what is counted, with which labels, by whom, and at what cost."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import anyio
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from flowcore import BackendError, BaseAsyncOp, FlowStreamChunk
+from flowcore_http.metrics import CODES, Metrics
+
+Read = Callable[..., float]
+
+
+class GreetOp(BaseAsyncOp):
+    async def async_execute(self):
+        for text in ("hello", " ", "world"):
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk=text))
+            await anyio.sleep(0.02)
+
+
+class FailOp(BaseAsyncOp):
+    async def async_execute(self):
+        code = self.context.get("code")
+        raise BackendError("no", code=code) if code else ValueError("no")
+
+
+class WaitOp(BaseAsyncOp):
+    async def async_execute(self):
+        await self.context.add_stream_chunk(FlowStreamChunk(chunk="hello"))
+        await anyio.sleep_forever()
+
+
+class Reading:
+    """What /metrics showed at one time."""
+
+    def __init__(self, text: str) -> None:
+        self.samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def __call__(self, name: str, **labels: str) -> float | None:
+        return self.samples.get((name, frozenset(labels.items())))
+
+    def values_of(self, label: str) -> set[str]:
+        return {dict(labels)[label] for _, labels in self.samples if label in dict(labels)}
+
+
+async def read(client: httpx.AsyncClient) -> Reading:
+    response = await client.get("/metrics")
+    assert response.status_code == 200
+    return Reading(response.text)
+
+
+async def read_until(client: httpx.AsyncClient, condition: Callable[[Reading], bool]) -> Reading:
+    """Read until the end of a request that the client has left has been noticed."""
+    with anyio.fail_after(5):
+        while not condition(reading := await read(client)):
+            await anyio.sleep(0.01)
+        return reading
+
+
+@pytest.fixture
+def client_of():
+    return lambda server: httpx.AsyncClient(base_url=server.url)
+
+
+async def test_a_run_that_is_done_is_counted_and_measured(serve, client_of):
+    async with serve({"greet": "GreetOp()"}, GreetOp) as server, client_of(server) as client:
+        before = await read(client)
+        await client.post("/greet", json={})
+        after = await read(client)
+
+    assert before("flowcore_runs_started_total", flow="greet") == 0
+    assert before("flowcore_runs_ended_total", flow="greet", ending="done", code="") == 0
+    assert after("flowcore_runs_started_total", flow="greet") == 1
+    assert after("flowcore_runs_running", flow="greet") == 0
+    assert after("flowcore_runs_ended_total", flow="greet", ending="done", code="") == 1
+    assert after("flowcore_chunks_total", flow="greet") == 3
+    assert after("flowcore_run_first_chunk_seconds_count", flow="greet") == 1
+    assert after("flowcore_run_duration_seconds_count", flow="greet") == 1
+    assert 0.05 < (after("flowcore_run_duration_seconds_sum", flow="greet") or 0) < 5
+
+
+async def test_the_gaps_between_deliveries_are_measured(serve, client_of):
+    async with serve({"greet": "GreetOp()"}, GreetOp) as server, client_of(server) as client:
+        await client.post("/greet", json={})
+        after = await read(client)
+
+    assert after("flowcore_run_chunk_gap_seconds_count", flow="greet") == 2
+    assert after("flowcore_run_chunk_gap_seconds_bucket", flow="greet", le="0.01") == 0
+    assert after("flowcore_run_chunk_gap_seconds_bucket", flow="greet", le="+Inf") == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "label"),
+    [
+        ({}, "op_failed"),
+        ({"code": "upstream_reset"}, "upstream_reset"),
+        ({"code": "x" * 99}, "other"),
+    ],
+)
+async def test_a_failed_run_is_counted_by_its_code(serve, client_of, inputs, label):
+    async with serve({"fail": "FailOp()"}, FailOp) as server, client_of(server) as client:
+        await client.post("/fail", json=inputs)
+        after = await read(client)
+
+    assert after("flowcore_runs_ended_total", flow="fail", ending="failed", code=label) == 1
+    assert after.values_of("code") <= {*CODES, "other", ""}
+
+
+async def test_a_client_that_leaves_is_the_cause_of_a_cancelled_run(serve, client_of):
+    async with serve({"wait": "WaitOp()"}, WaitOp) as server, client_of(server) as client:
+        async with client.stream("POST", "/wait", json={}) as response:
+            texts = response.aiter_text()
+            await anext(texts)
+            during = await read(client)
+        after = await read_until(client, lambda now: now("flowcore_runs_running", flow="wait") == 0)
+
+    assert during("flowcore_runs_running", flow="wait") == 1
+    assert during("flowcore_http_open_requests") == 2
+    assert after("flowcore_runs_ended_total", flow="wait", ending="cancelled", code="") == 1
+    assert after("flowcore_runs_cancelled_total", flow="wait", reason="client") == 1
+
+
+async def test_requests_are_counted_by_endpoint_and_class_of_status(serve, client_of):
+    async with serve({"greet": "GreetOp()"}, GreetOp) as server, client_of(server) as client:
+        await client.post("/greet", json={})
+        await client.post("/greet", content="no JSON")
+        await client.get("/greet")
+        await client.get("/health")
+        for number in range(20):
+            await client.get(f"/unknown{number}")
+        after = await read(client)
+
+    def requests(endpoint: str, status: str) -> float | None:
+        return after("flowcore_http_requests_total", endpoint=endpoint, status=status)
+
+    assert requests("/greet", "2xx") == 1
+    assert requests("/greet", "4xx") == 1
+    assert requests("/health", "2xx") == 1
+    assert requests("other", "4xx") == 21
+    assert not [value for value in after.values_of("endpoint") if "unknown" in value]
+
+
+async def test_the_process_and_the_service_are_shown(serve, client_of):
+    async with serve({"greet": "GreetOp()"}, GreetOp) as server, client_of(server) as client:
+        after = await read(client)
+
+    assert after("flowcore_http_open_requests") == 1
+    assert after("flowcore_queue_bytes") == 0
+    assert after("flowcore_event_loop_stalls_total") == 0
+    if sys.platform == "linux":
+        assert (after("process_resident_memory_bytes") or 0) > 1e6
+        assert (after("process_open_fds") or 0) > 3
+
+
+async def test_what_waits_for_a_slow_reader_is_shown(serve, client_of, post):
+    class FloodOp(BaseAsyncOp):
+        async def async_execute(self):
+            while True:
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk="x" * 100_000))
+
+    async with serve({"flood": "FloodOp()"}, FloodOp) as server, client_of(server) as client:
+        async with await server.connect() as connection:
+            await connection.send(post("/flood"))
+            reading = await read_until(
+                client, lambda now: (now("flowcore_queue_bytes") or 0) > 1_000_000
+            )
+            await anyio.sleep(0.1)
+        after = await read_until(
+            client, lambda now: now("flowcore_runs_running", flow="flood") == 0
+        )
+
+    assert (reading("flowcore_queue_bytes") or 0) < 2_000_000
+    assert (after("flowcore_run_blocked_seconds_total", flow="flood") or 0) > 0.05
+    assert after("flowcore_queue_bytes") == 0
+
+
+async def test_two_servers_in_one_process_count_apart(serve, client_of):
+    async with (
+        serve({"greet": "GreetOp()"}, GreetOp) as one,
+        serve({"greet": "GreetOp()"}, GreetOp) as two,
+        client_of(one) as client_one,
+        client_of(two) as client_two,
+    ):
+        await client_one.post("/greet", json={})
+
+        assert (await read(client_one))("flowcore_runs_started_total", flow="greet") == 1
+        assert (await read(client_two))("flowcore_runs_started_total", flow="greet") == 0
+
+
+async def test_a_name_that_needs_escaping_is_escaped(serve, client_of):
+    async with serve({"a.b-c": "GreetOp()"}, GreetOp) as server, client_of(server) as client:
+        await client.post("/a.b-c", json={})
+
+        assert (await read(client))("flowcore_runs_started_total", flow="a.b-c") == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version="),
+        ("text/html", "text/plain; version="),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text; version="),
+        ("application/openmetrics-text; version=junk;q=x, \xff, ;;,=", ""),
+        ("application/openmetrics-text; escaping=allow-utf-8" * 50, ""),
+    ],
+)
+async def test_the_format_is_the_one_that_is_asked_for(serve, client_of, accept, content_type):
+    async with serve({"greet": "GreetOp()"}, GreetOp) as server, client_of(server) as client:
+        response = await client.get("/metrics", headers={"Accept": accept.encode("latin-1")})
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith(content_type)
+    assert "flowcore_runs_running" in response.text
+
+
+async def test_metrics_can_be_turned_off(serve, client_of):
+    async with (
+        serve({"greet": "GreetOp()"}, GreetOp, metrics=False) as server,
+        client_of(server) as client,
+    ):
+        assert (await client.post("/greet", json={})).status_code == 200
+        assert (await client.get("/metrics")).status_code == 404
+        assert (await client.get("/ready")).status_code == 200
+
+
+def test_no_input_of_a_request_reaches_a_label():
+    # Besides the names of flows and routes, all labels are from these sets.
+    assert all(re.fullmatch("[a-z_]+", code) for code in CODES)
+    assert len(CODES) < 64
+
+
+def test_the_prometheus_client_is_loaded_by_nothing_but_a_server():
+    code = (
+        "import sys, flowcore, flowcore_http, flowcore.cli, flowcore_http.client\n"
+        "print([name for name in sys.modules if name.startswith('prometheus')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout == "[]\n"
+
+
+def test_a_delivery_costs_well_under_a_microsecond(make_app):
+    metrics = Metrics(make_app({"greet": "GreetOp()"}, GreetOp))
+    run = type("Run", (), {"flow": "greet"})()
+    delivered = metrics.gap_meter(run)  # pyright: ignore[reportArgumentType]
+    rounds: list[float] = []
+    for _ in range(10):
+        began = time.process_time()
+        for number in range(10_000):
+            delivered(number * 0.02)
+        rounds.append((time.process_time() - began) / 10_000)
+
+    assert min(rounds) < 1e-6
