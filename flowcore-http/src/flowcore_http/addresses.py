@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from quart import Request
@@ -28,7 +28,7 @@ def client_address(request: Request, trusted: Sequence[Network]) -> Address | No
         trusted: The proxies, as :func:`parse_proxies` returns them.
     """
     # Not the property of the request: it can be set by a header of the client's.
-    peer = request.scope.get("client")
+    peer = cast("Mapping[str, Any]", request.scope).get("client")
     address = parse_address(peer[0]) if peer else None
     if address is None or not _is_in(address, trusted):
         return address

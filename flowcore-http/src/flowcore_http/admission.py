@@ -40,11 +40,10 @@ class Admission:
         if settings.rate_limit is not None:
             from flowcore_http.rate_limit import RateLimit  # noqa: PLC0415 - loads `limits`
 
-            storage = settings.rate_limit_storage
             try:
-                self._rate_limit = RateLimit(
-                    settings.rate_limit, storage and storage.get_secret_value()
-                )
+                storage = settings.rate_limit_storage
+                url = None if storage is None else storage.get_secret_value()
+                self._rate_limit = RateLimit(settings.rate_limit, url)
             except ValueError as error:
                 origin = app.config.origins.find(("http", "rate_limit_storage"))
                 raise ConfigError(f"http.rate_limit_storage: {error}", origin) from None
@@ -85,4 +84,3 @@ class Admission:
         """Return whom the current request counts for: its key, or else its address."""
         caller: str = g.caller
         return f"key {caller}" if caller else block_of(client_address(request, self._proxies))
-

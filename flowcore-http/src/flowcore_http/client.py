@@ -19,6 +19,7 @@ from flowcore_http.protocol import (
     check_url,
     connection_error,
     flow_request,
+    key_header,
     parse_json,
     parse_response,
     raise_for_status,
@@ -34,6 +35,7 @@ class HttpClient:
         timeout: Seconds to wait for the answer of a flow that is not streamed.
         idle_timeout: Seconds of silence, heartbeats included, after which a stream counts as
             dead. A stream has no limit of its own.
+        api_key: Key of the service, where it asks for one.
         **options: Further arguments of ``httpx.AsyncClient``, such as ``headers``.
 
     Example:
@@ -41,10 +43,17 @@ class HttpClient:
     """
 
     def __init__(
-        self, base_url: str, *, timeout: float = 600.0, idle_timeout: float = 60.0, **options: Any
+        self,
+        base_url: str,
+        *,
+        timeout: float = 600.0,
+        idle_timeout: float = 60.0,
+        api_key: str | None = None,
+        **options: Any,
     ) -> None:
         limits = httpx.Timeout(timeout, connect=5.0)
         self._http = httpx.AsyncClient(base_url=check_url(base_url), timeout=limits, **options)
+        self._http.headers.update(key_header(api_key))
         self._stream_timeout = stream_timeout(idle_timeout)
 
     async def __aenter__(self) -> Self:
@@ -143,10 +152,17 @@ class SyncHttpClient:
     """Blocking twin of :class:`HttpClient`, with the same arguments and methods."""
 
     def __init__(
-        self, base_url: str, *, timeout: float = 600.0, idle_timeout: float = 60.0, **options: Any
+        self,
+        base_url: str,
+        *,
+        timeout: float = 600.0,
+        idle_timeout: float = 60.0,
+        api_key: str | None = None,
+        **options: Any,
     ) -> None:
         limits = httpx.Timeout(timeout, connect=5.0)
         self._http = httpx.Client(base_url=check_url(base_url), timeout=limits, **options)
+        self._http.headers.update(key_header(api_key))
         self._stream_timeout = stream_timeout(idle_timeout)
 
     def __enter__(self) -> Self:

@@ -36,10 +36,7 @@ def check_host(request: Request, allowed: Sequence[str]) -> None:
     """
     # Quart makes up a field where there is none, so what was received is asked.
     fields = [value for name, value in request.scope["headers"] if name.lower() == b"host"]
-    if not fields and request.http_version < "1.1":
-        name = ""
-    else:
-        name = _name(fields)
+    name = _name(fields) if fields or request.http_version >= "1.1" else ""
     if "*" in allowed or request.endpoint in PROBES:
         return
     if not any(_matches(name, pattern) for pattern in allowed):

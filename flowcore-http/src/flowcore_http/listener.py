@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import sys
+from ipaddress import ip_address
 
 from flowcore import ConfigError
 from flowcore_http.settings import HttpSettings
+
+logger = logging.getLogger("flowcore.http")
 
 _SEND_BUFFER_BYTES = 128 * 1024
 """What the kernel may hold of a stream that its client does not read."""
@@ -39,6 +43,19 @@ def listen(settings: HttpSettings) -> socket.socket:
         raise ConfigError(f"cannot listen at {host}, port {port}: {_advice(error)}") from None
     sock.setblocking(False)
     return sock
+
+
+def warn_if_open(settings: HttpSettings, sock: socket.socket) -> None:
+    """Say so in the log where other machines can reach a service that asks nobody for a key."""
+    host = sock.getsockname()[0]
+    if not (settings.api_keys or settings.api_keys_file or ip_address(host).is_loopback):
+        logger.warning(
+            "no keys are set, and %s is no loopback address: whoever can reach port %d of this "
+            "machine can run every flow, at your cost; set http.api_keys or http.api_keys_file, "
+            "or http.host=127.0.0.1",
+            host,
+            sock.getsockname()[1],
+        )
 
 
 def url_of(sock: socket.socket, *, secure: bool) -> str:

@@ -122,6 +122,20 @@ def check_url(base_url: str) -> httpx.URL:
     return url
 
 
+def key_header(api_key: str | None) -> dict[str, str]:
+    """Return the header that presents a key, if there is one.
+
+    Raises:
+        HttpError: If no header can hold it, such as one with the end of a line.
+    """
+    if api_key is None:
+        return {}
+    if not re.fullmatch(r"[!-~]+", api_key):
+        # What httpx says of it would hold the key.
+        raise HttpError("the key is empty or has characters other than visible ASCII")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
 def shown(url: httpx.URL) -> str:
     """Return a URL for messages, without the password that it may hold."""
     return str(url.copy_with(userinfo=b""))

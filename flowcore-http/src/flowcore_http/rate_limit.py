@@ -61,8 +61,11 @@ class RateLimit:
         Raises:
             HttpProblem: 429 if that is too often; the request is not counted then.
         """
-        wait = await (self._hit(self._local, client) if self._shared is None else
-                      self._hit_shared(self._shared, client))
+        wait = await (
+            self._hit(self._local, client)
+            if self._shared is None
+            else self._hit_shared(self._shared, client)
+        )
         if wait is not None:
             seconds = max(1, math.ceil(wait))
             detail = f"The limit is {self._text}; try again in {seconds} s."
@@ -84,7 +87,7 @@ class RateLimit:
         # Drivers raise what they like; the text may hold the password.
         except Exception as error:  # noqa: BLE001
             if failed is None:
-                text = "http.rate_limit_storage fails (%s); until it works, each process counts by itself"
+                text = "http.rate_limit_storage fails (%s); each process counts by itself meanwhile"
                 logger.warning(text, type(error).__name__)
             self._failed_at = time.monotonic()
             return await self._hit(self._local, client)
@@ -158,14 +161,15 @@ class Windows(MemoryStorage):
         return allowed
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return the time of the window's oldest entry, by the machine's clock, and their number."""
+        """Return when the oldest entry was made, by the machine's clock, and their number."""
+        del limit, expiry
         window = self._entries.get(key)
         if not window:
             return time.time(), 0
         return time.time() - (time.monotonic() - window[0]), len(window)
 
     def _forget(self, before: float) -> None:
-        """Drop clients from whom nothing came since, two at most, and some if there are too many."""
+        """Drop up to two clients from whom nothing came since, or of whom there are too many."""
         for _ in range(2):
             oldest = next(iter(self._entries.values()))
             if (oldest and oldest[-1] > before) and self._count <= _MAX_ENTRIES:

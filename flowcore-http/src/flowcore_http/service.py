@@ -33,12 +33,16 @@ class HttpService(BaseService):
     settings: HttpSettings
 
     def check(self, app: FlowApp) -> None:
-        """Check that the names of the flows can be paths.
+        """Check the names of the flows, the keys and the limits.
 
         Raises:
-            ConfigError: If a flow has the name of an endpoint of the service.
+            ConfigError: If a flow has the name of an endpoint of the service, or one of the
+                settings cannot be used.
         """
+        from flowcore_http.admission import Admission  # noqa: PLC0415 - loads the server
+
         check_names(app)
+        Admission(app, self.settings)
         check_workers(app, self.settings)
 
     def run(self, app: FlowApp) -> None:
@@ -57,11 +61,11 @@ class HttpService(BaseService):
         run_until_stopped(app, self.settings)
 
     @classmethod
-    def connect(cls, url: str) -> HttpClient:
-        """Return a client for a server at ``url``."""
+    def connect(cls, url: str, api_key: str | None = None) -> HttpClient:
+        """Return a client for a server at ``url`` that presents ``api_key``."""
         from flowcore_http.client import HttpClient  # noqa: PLC0415 - loads httpx
 
-        return HttpClient(url)
+        return HttpClient(url, api_key=api_key)
 
 
 def check_names(app: FlowApp) -> None:

@@ -18,7 +18,7 @@ from quart import Quart
 from flowcore import FlowApp, RunFailedError
 from flowcore_http.connections import CLOSE_SECONDS, serve, server_config
 from flowcore_http.inflight import InFlight
-from flowcore_http.listener import listen, url_of
+from flowcore_http.listener import listen, url_of, warn_if_open
 from flowcore_http.server import create_app, in_flight
 from flowcore_http.settings import HttpSettings
 from flowcore_http.signals import ECHO_SECONDS, INTERRUPTED, StopSignals, exit_after
@@ -128,6 +128,7 @@ async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
 
 def announce(app: FlowApp, settings: HttpSettings, sock: socket.socket) -> None:
     """Tell on standard error where the flows are served."""
+    warn_if_open(settings, sock)
     url = url_of(sock, secure=settings.certfile is not None)
     flows = ", ".join(app.flows) or "none"
     # Whoever read our output may have left; the service goes on.

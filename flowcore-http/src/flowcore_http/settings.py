@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator,
 from flowcore_http.access_settings import AccessSettings
 
 _DAY = 86_400.0
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]+)?|[a-z]+://\[[0-9a-f:.]+\](:[0-9]+)?")
+_ORIGIN = re.compile(
+    r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]+)?|[a-z]+://\[[0-9a-f:.]+\](:[0-9]+)?"
+)
 _FIELD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -26,14 +27,17 @@ class SmokeTestError(FlowcoreError):
 @click.option("--query", default="what is ai", show_default=True, help="Value of text inputs.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="Value of an input.")
 def main(url: str, flow: str | None, query: str, inputs: tuple[str, ...]) -> None:
-    """Check the service at URL: health, endpoints, a flow that streams and one that does not."""
+    """Check the service at URL: health, endpoints, a flow that streams and one that does not.
+
+    The key of a service that asks for one is taken from FLOWCORE_API_KEY.
+    """
     # A console that cannot show a character of an answer must not fail the test.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     values = dict(_parse_input(text) for text in inputs)
     try:
-        with SyncHttpClient(url) as client:
+        with SyncHttpClient(url, api_key=os.environ.get("FLOWCORE_API_KEY") or None) as client:
             _check(client, flow, query, values)
     except FlowcoreError as error:
         click.echo(f"smoke test failed: {error}", err=True)

@@ -49,6 +49,8 @@ def call_server(
 ) -> bool:
     """Run a flow on the server at ``url``; return whether it came to a good end.
 
+    The key of a server that asks for one is taken from ``FLOWCORE_API_KEY``.
+
     Raises:
         ConfigError: If no installed service understands the URL.
         UnknownNameError: If the server has no such flow.
@@ -62,8 +64,11 @@ def call_server(
             f"no installed service understands URLs that begin with {scheme[:20]!r}; {hint}"
         )
 
+    # Not an option: what a command is given, all users of the machine can read.
+    key = app.config.environment.get("FLOWCORE_API_KEY") or None
+
     async def run() -> bool:
-        async with service.connect(url) as client:
+        async with service.connect(url, key) as client:
             flows = _described_flows(await client.list_endpoints())
             if flow not in flows:
                 raise UnknownNameError("flow", flow, flows)

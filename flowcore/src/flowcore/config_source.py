@@ -16,7 +16,9 @@ from flowcore.validation import Origins
 from flowcore.yaml_text import MALFORMED, YamlLoader, parse_yaml
 
 ENV_PREFIX = "FLOWCORE_"
-NOT_CONFIG = frozenset({ENV_PREFIX, "FLOWCORE_LOG_FORMAT", "FLOWCORE_LOG_LEVEL"})
+NOT_CONFIG = frozenset(
+    {ENV_PREFIX, "FLOWCORE_API_KEY", "FLOWCORE_LOG_FORMAT", "FLOWCORE_LOG_LEVEL"}
+)
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 _TEXT_TAG = "tag:yaml.org,2002:str"

@@ -72,13 +72,17 @@ class BaseService(ABC):
         """
 
     @classmethod
-    def connect(cls, url: str) -> AbstractAsyncContextManager[FlowClient]:
+    def connect(
+        cls, url: str, api_key: str | None = None
+    ) -> AbstractAsyncContextManager[FlowClient]:
         """Return a client for a service of this kind; by default there is none.
 
         Args:
             url: Address of the server; its scheme is the service's name.
+            api_key: Key to present to it, or None.
 
         Raises:
             ConfigError: If services of this kind have no client.
         """
+        del api_key
         raise ConfigError(f"{cls.__name__} has no client for {url!r}")
