@@ -7,9 +7,6 @@ import re
 from typing import Any
 
 import anyio
-import h2.config
-import h2.connection
-import h2.events
 import httpx
 import pytest
 
@@ -211,49 +208,6 @@ async def test_a_body_that_does_not_come_is_408(server):
     assert b'"code":"request_timeout"' in answer
 
 
-async def test_two_framings_of_one_body_are_refused_and_the_connection_is_closed(server):
-    request = (
-        b"POST /greet HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n"
-    )
-    with anyio.fail_after(5):
-        answer = await server.exchange(request)
-
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert b"connection: close" in answer.lower()
-    assert b"healthy" not in answer
-
-
-@pytest.mark.parametrize("preface", ["prior knowledge", "upgrade"])
-async def test_http_2_is_refused(server, preface):
-    http2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-    async with await server.connect() as connection:
-        if preface == "upgrade":
-            settings = http2.initiate_upgrade_connection()
-            await connection.send(
-                b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: Upgrade, HTTP2-Settings\r\n"
-                b"Upgrade: h2c\r\nHTTP2-Settings: %s\r\n\r\n" % settings
-            )
-        else:
-            http2.initiate_connection()
-            http2.send_headers(1, {
-                ":method": "GET", ":path": "/health", ":scheme": "http", ":authority": "t",
-            }.items(), end_stream=True)  # fmt: skip
-        await connection.send(http2.data_to_send())
-        status = ""
-        with anyio.fail_after(5):
-            while not status:
-                data = await connection.receive()
-                if data.startswith(b"HTTP/1.1 101"):
-                    data = data.partition(b"\r\n\r\n")[2]
-                for event in http2.receive_data(data) if data else []:
-                    if isinstance(event, h2.events.ResponseReceived):
-                        status = str(dict[Any, Any](event.headers)[":status"])
-
-    assert status == "505"
-
-
 @pytest.mark.parametrize(
     ("how", "status", "code", "detail"),
     [
@@ -288,64 +242,6 @@ async def test_the_connection_survives_every_refusal(server):
                 while b"\r\n\r\n{" not in answer:
                     answer += await connection.receive()
             assert re.match(rb"HTTP/1\.1 4(00|04|22)", answer)
-
-
-async def test_malformed_http_2_ends_its_own_connection_only(server, caplog):
-    for path in ("", "/caf\xe9"):
-        settings = h2.config.H2Configuration(validate_outbound_headers=False)
-        http2 = h2.connection.H2Connection(settings)
-        http2.initiate_connection()
-        method = {":path": path, ":method": "GET"} if path else {":method": "CONNECT"}
-        http2.send_headers(1, {**method, ":scheme": "http", ":authority": "t"}.items())
-        with anyio.fail_after(5):
-            await server.exchange(http2.data_to_send())
-
-    health = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
-    assert b"healthy" in await server.exchange(health)
-    assert not [record for record in caplog.records if record.exc_info]
-
-
-async def test_a_websocket_is_refused_without_a_trace(server, caplog):
-    with anyio.fail_after(5):
-        answer = await server.exchange(
-            b"GET /greet HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-
-    assert answer.startswith(b"HTTP/1.1 403")
-    assert caplog.records == []
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (b"GET /health HTTP/1.1\r\n\r\n", 400),
-        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: t\r\n\r\n", 431),
-        (
-            b"POST /greet HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-            400,
-        ),
-        (b"POST /greet HTTP/1.1\r\nHost: t\r\nContent-Length: +2\r\n\r\n{}", 400),
-        (b"POST /greet HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-        (b"GET /health HTTP/1.1\r\nHost : t\r\n\r\n", 400),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-    ],
-    ids=[
-        "no host",
-        "long URL",
-        "two lengths",
-        "signed length",
-        "gzip",
-        "space before colon",
-        "TLS",
-    ],
-)
-async def test_malformed_http_is_refused_and_the_connection_is_closed(server, request_, status):
-    with anyio.fail_after(5):
-        answer = await server.exchange(request_)
-
-    assert answer.startswith(b"HTTP/1.1 %d" % status)
-    assert b"connection: close" in answer.lower()
 
 
 async def test_leading_slashes_make_no_redirect(client):

@@ -9,6 +9,7 @@ from typing import Any, cast
 from pydantic_core import from_json
 from quart import Request
 
+from flowcore_http.peer import ask_for_body
 from flowcore_http.problem import HttpProblem
 
 # A number that a double cannot hold is spelt with an exponent of two digits or 300 digits.
@@ -75,6 +76,7 @@ async def _read(request: Request, max_bytes: int, seconds: float) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
+            await ask_for_body()
             async for data in request.body:
                 body += data
                 if len(body) > max_bytes:

@@ -1,35 +1,61 @@
-"""Hypercorn's HTTP/1.1 on a listening socket of ours, with an end that cannot hang.
+"""The connections of a server: accepted up to a limit, served, and closed without hanging.
 
-Hypercorn's own ``serve`` waits for ever for a client that does not read, and on Python 3.12 and
-later for any client; here such connections are aborted.
+Hypercorn's own ``serve`` has no limit, waits for ever for a client that does not read, and on
+Python 3.12 and later for any client; here such connections are aborted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
+import errno
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from typing import cast
 
 import anyio
+import h11
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
 
 from flowcore import ConfigError
+from flowcore_http.descriptors import connections_within_limit
+from flowcore_http.http1 import Http1Server
+from flowcore_http.peer import Peer, current_peer
+from flowcore_http.problem import HttpProblem
+from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
 from flowcore_http.settings import HttpSettings
 
 CLOSE_SECONDS = 2.0
 """How long connections may take to close before they are aborted."""
 
+RESERVE = 32
+"""Connections beyond the limit that are told so, and may still ask for the health."""
+
+_HANDSHAKE_SECONDS = 10.0
 _LOST_SECONDS = 0.5
-_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
+_PAUSE_SECONDS = 0.1
+_WARNING_SECONDS = 60.0
+_ACCEPTED_AT_ONCE = 64
+_ALWAYS_ANSWERED = (b"/health", b"/ready")
+_NOT_LISTENING = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
 
 logger = logging.getLogger("flowcore.http")
+
+
+class ServerConfig(Config):
+    """Hypercorn's settings, and ours.
+
+    Attributes:
+        max_connections: Most connections at a time.
+    """
+
+    max_connections: int = 10_000
 
 
 class Connections:
@@ -37,40 +63,113 @@ class Connections:
 
     Args:
         app: The ASGI app that answers their requests.
-        config: Hypercorn's settings.
+        config: The settings of the server.
     """
 
-    def __init__(self, app: ASGIFramework, config: Config) -> None:
+    def __init__(self, app: ASGIFramework, config: ServerConfig) -> None:
         self._app = ASGIWrapper(app)
         self._config = config
+        self._limit = connections_within_limit(config.max_connections)
+        self._brief = copy.copy(config)
+        self._brief.keep_alive_max_requests = 1
+        self._brief.keep_alive_timeout = 1
+        self._tls = config.create_ssl_context()
         self._context = WorkerContext(None)
         self._loop = asyncio.get_running_loop()
-        self._open: dict[asyncio.Task[object], asyncio.StreamWriter] = {}
+        self._places = asyncio.Semaphore(self._limit + RESERVE)
+        self._open: dict[asyncio.Task[None], _ConnectionProtocol] = {}
+        self._warned_at = -_WARNING_SECONDS
 
-    def protocol(self) -> asyncio.Protocol:
-        """Return the protocol of a new connection."""
-        return _ConnectionProtocol(self._loop, self._serve)
+    async def accept(self, sock: socket.socket) -> None:
+        """Accept connections for ever; beyond the limit and its reserve they wait in the kernel."""
+        while True:
+            for _ in range(_ACCEPTED_AT_ONCE):
+                await self._places.acquire()
+                try:
+                    connection = await self._accept_one(sock)
+                except OSError as error:
+                    self._places.release()
+                    if error.errno in _NOT_LISTENING:
+                        raise
+                    # Most likely no more files can be opened; others will be closed some time.
+                    self._warn("cannot accept connections: %s", error)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                else:
+                    self._begin(connection)
+            await asyncio.sleep(0)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker
-        self._open[task] = writer
+    async def _accept_one(self, sock: socket.socket) -> socket.socket:
         try:
-            await TCPServer(self._app, self._loop, self._config, self._context, {}, reader, writer)
+            connection, _ = sock.accept()
+        except BlockingIOError:
+            connection, _ = await self._loop.sock_accept(sock)
+        connection.setblocking(False)
+        return connection
+
+    def _begin(self, connection: socket.socket) -> None:
+        is_beyond = len(self._open) >= self._limit
+        if is_beyond:
+            self._warn("all %d connections (http.max_connections) are in use", self._limit)
+        protocol = _ConnectionProtocol(self._loop)
+        task = self._loop.create_task(self._serve(connection, protocol, is_beyond))
+        protocol.serving = task
+        self._open[task] = protocol
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._open[task]
+        self._places.release()
+
+    def _warn(self, text: str, *args: object) -> None:
+        now = time.monotonic()
+        if now - self._warned_at >= _WARNING_SECONDS:
+            self._warned_at = now
+            logger.warning(text, *args)
+
+    async def _serve(
+        self, connection: socket.socket, protocol: _ConnectionProtocol, is_beyond: bool
+    ) -> None:
+        current_peer.set(protocol.peer)
+        try:
+            writer = await self._open_stream(connection, protocol)
+            await Http1Server(
+                protocol.peer,
+                _fault_beyond_the_limit if is_beyond else fault_of_head,
+                self._app,
+                self._loop,
+                self._brief if is_beyond else self._config,
+                self._context,
+                {},
+                protocol.reader,
+                writer,
+            )
         except* OSError as errors:
             logger.debug("a connection was lost: %r", errors.exceptions)
-        # Hypercorn stumbles over some malformed HTTP/2; that must not fill the log.
+        # A fault of one connection is nothing to the others.
         except* Exception as errors:  # noqa: BLE001
             logger.warning("a connection failed: %r", errors.exceptions)
-        finally:
-            del self._open[task]
+
+    async def _open_stream(
+        self, connection: socket.socket, protocol: _ConnectionProtocol
+    ) -> asyncio.StreamWriter:
+        timeout = None if self._tls is None else _HANDSHAKE_SECONDS
+        try:
+            transport, _ = await self._loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return asyncio.StreamWriter(transport, protocol, protocol.reader, self._loop)
 
     async def close(self, patience: float) -> None:
         """Close the idle connections, wait for the others, and abort those that take too long."""
         await self._context.terminated.set()
         await self._finish(patience)
-        for writer in self._open.values():
-            writer.transport.abort()
+        for task, protocol in self._open.items():
+            protocol.abort()
+            if protocol.transport is None:
+                task.cancel()
         await self._finish(_LOST_SECONDS + CLOSE_SECONDS)
 
     async def _finish(self, seconds: float) -> None:
@@ -79,33 +178,47 @@ class Connections:
 
 
 class _ConnectionProtocol(asyncio.StreamReaderProtocol):
-    """Ends what serves a connection soon after the connection was lost.
+    """Knows why a connection was lost, and ends what serves it soon after.
 
-    Hypercorn ends by itself, save where a client had sent the beginning of another request:
-    then it would wait for ever for a sign to read on.
+    That ends by itself, save where it waits for an app that reads no further.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, serve: _Serve) -> None:
-        super().__init__(asyncio.StreamReader(loop=loop), self._run, loop=loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reader = asyncio.StreamReader(loop=loop)
+        super().__init__(self.reader, loop=loop)
+        self.peer = Peer()
+        self.serving: asyncio.Task[None] | None = None
+        self.transport: asyncio.Transport | None = None
         self._event_loop = loop
-        self._serve = serve
-        self._serving: asyncio.Task[object] | None = None
 
-    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._serving = asyncio.current_task()
-        # Nobody awaits this task, and asyncio complains about one that was cancelled.
-        with suppress(asyncio.CancelledError):
-            await self._serve(reader, writer)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        stalled = isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT
+        self.peer.lost = "write_timeout" if stalled else "client"
         super().connection_lost(exc)
-        if self._serving is not None and not self._serving.done():
-            self._event_loop.call_later(_LOST_SECONDS, self._serving.cancel)
+        if self.serving is not None and not self.serving.done():
+            self._event_loop.call_later(_LOST_SECONDS, self.serving.cancel)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def _fault_beyond_the_limit(request: h11.Request) -> HttpProblem | None:
+    fault = fault_of_head(request)
+    if fault is None and request.target.partition(b"?")[0] not in _ALWAYS_ANSWERED:
+        detail = "All connections of the service are in use; try again later."
+        fault = HttpProblem(503, "too_many_connections", detail, {"Retry-After": "1"})
+    return fault
 
 
 async def serve(
     app: ASGIFramework,
-    config: Config,
+    config: ServerConfig,
     sock: socket.socket,
     stopped: Callable[[], Awaitable[object]],
 ) -> None:
@@ -114,30 +227,29 @@ async def serve(
     No lifespan events are sent. When this is cancelled, connections are aborted at once.
     """
     connections = Connections(app, config)
-    server = await asyncio.get_running_loop().create_server(
-        connections.protocol,
-        sock=sock,
-        backlog=config.backlog,
-        ssl=config.create_ssl_context(),
-    )
     patience = 0.0
     try:
-        await stopped()
-        patience = CLOSE_SECONDS
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connections.accept, sock)
+            await stopped()
+            patience = CLOSE_SECONDS
+            tasks.cancel_scope.cancel()
     finally:
-        server.close()
+        sock.close()
         with anyio.CancelScope(shield=True):
             await connections.close(patience)
 
 
-def server_config(settings: HttpSettings) -> Config:
-    """Return Hypercorn's settings: HTTP/1.1 only, TLS where it is configured, no access log.
+def server_config(settings: HttpSettings) -> ServerConfig:
+    """Return the settings of a server: TLS where it is configured, no access log.
 
     Raises:
         ConfigError: If the certificate or its key cannot be read.
     """
-    config = Config()
-    config.backlog = settings.backlog
+    config = ServerConfig()
+    config.max_connections = settings.max_connections
+    config.keep_alive_timeout = settings.keep_alive_timeout  # pyright: ignore[reportAttributeAccessIssue]
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
     config.accesslog = None
     config.errorlog = logging.getLogger("flowcore.http.server")
     config.include_server_header = False

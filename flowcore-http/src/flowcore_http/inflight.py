@@ -10,6 +10,7 @@ from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
 from flowcore import Run
+from flowcore_http.peer import lost_because
 
 if TYPE_CHECKING:
     from hypercorn.typing import (
@@ -72,7 +73,7 @@ class InFlight:
         finally:
             run: Run | None = entry.get(_RUN)
             if run is not None:
-                run.cancel("client")
+                run.cancel(lost_because())
             self._count -= 1
             if not self._count:
                 self._idle.set()

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterable
 from contextlib import suppress
 
+from flowcore_http.peer import holds_body_back
 from flowcore_http.streamed import StreamedBody
 
 LINGER_SECONDS = 2.0
@@ -32,6 +33,8 @@ class LingeringBody(StreamedBody):
         if not self._sent:
             self._sent = True
             return self._data
+        if holds_body_back():
+            raise StopAsyncIteration
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 async for _ in self._rest:

@@ -26,7 +26,7 @@ from flowcore_http.wire import encode_json
 logger = logging.getLogger("flowcore.http")
 
 # The phrases of RFC 9110, which Python knows only from 3.13 on.
-_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 
 
 class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
@@ -55,9 +55,9 @@ class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
         self.headers = dict(headers or {})
         self.members = members
 
-    def response(self) -> Response:
-        """Return the response that says so."""
-        body = {
+    def content(self) -> bytes:
+        """Return the problem object as JSON."""
+        members = {
             "type": "about:blank",
             "title": _TITLES.get(self.status) or HTTPStatus(self.status).phrase,
             "status": self.status,
@@ -65,12 +65,19 @@ class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
             "code": self.code,
             **self.members,
         }
-        return Response(
-            encode_json(body),
-            status=self.status,
-            headers={"X-Content-Type-Options": "nosniff", **self.headers},
-            content_type="application/problem+json",
-        )
+        return encode_json(members).encode("ascii")
+
+    def all_headers(self) -> dict[str, str]:
+        """Return the headers of the response, without its length."""
+        return {
+            "Content-Type": "application/problem+json",
+            "X-Content-Type-Options": "nosniff",
+            **self.headers,
+        }
+
+    def response(self) -> Response:
+        """Return the response that says so."""
+        return Response(self.content(), status=self.status, headers=self.all_headers())
 
 
 def problem_of_request(error: Exception) -> HttpProblem:
@@ -115,7 +122,8 @@ def stopping() -> HttpProblem:
 
 def _logged(error: Exception, status: int, code: str, detail: str) -> HttpProblem:
     error_id = secrets.token_hex(6)
-    logger.error("request failed (error id %s): %s", error_id, error, exc_info=error)
+    text = "request failed (error id %s): %s"
+    logger.error(text, error_id, error, exc_info=error, extra={"error_id": error_id})
     return HttpProblem(status, code, detail, error_id=error_id)
 
 

@@ -1,0 +1,226 @@
+"""One connection: Hypercorn's HTTP/1.1, without its HTTP/2 and with the faults mended.
+
+This is the only module that knows how Hypercorn works inside.
+
+Hypercorn's own protocol switches to HTTP/2 when a client asks for it, stops reading while a
+pipelined request waits, so that it does not see the client leave, sends 100 (Continue) for requests
+that will be refused, answers malformed requests without a body, and resets connections whose
+answer is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import h11
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Body, EndBody, Response
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from flowcore_http.linger import LINGER_SECONDS
+from flowcore_http.peer import Peer
+from flowcore_http.problem import HttpProblem
+from flowcore_http.request_head import fault_of_bytes
+
+MAX_PIPELINED_BYTES = 64 * 1024
+"""How much a client may send ahead of the answer that it waits for."""
+
+Check = Callable[[h11.Request], HttpProblem | None]
+
+
+class Http1Server(TCPServer):
+    """Serves one connection: ``await Http1Server(…)``.
+
+    Args:
+        peer: What the app may know of the connection.
+        check: Tells which requests are refused before the app sees them.
+        *args: The arguments of Hypercorn's server.
+    """
+
+    protocol: Http1Protocol  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, peer: Peer, check: Check, *args: Any) -> None:
+        super().__init__(*args)
+        self._peer = peer
+        self._check = check
+
+    async def run(self) -> None:
+        """Serve until both sides have finished."""
+        try:
+            socket = self.writer.get_extra_info("socket")
+            async with TaskGroup(self.loop) as tasks:
+                self._task_group = tasks
+                self.protocol = self._peer.upload = Http1Protocol(
+                    self._check,
+                    self.app,
+                    self.config,
+                    self.context,
+                    tasks,
+                    ConnectionState(self.state),
+                    self.writer.get_extra_info("ssl_object") is not None,
+                    parse_socket_addr(socket.family, socket.getpeername()),
+                    parse_socket_addr(socket.family, socket.getsockname()),
+                    self.protocol_send,
+                )
+                await self.idle_task.restart(tasks, self._idle_timeout)
+                await self._read_data()
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Do what the protocol asks for: send, close, or tell whether the connection is idle."""
+        if isinstance(event, Closed):
+            self.protocol.over = True
+            if self.protocol.is_unread and not (self.reader.at_eof() or self.writer.is_closing()):
+                await self._close_gently()
+                return
+        await super().protocol_send(event)
+
+    async def _close_gently(self) -> None:
+        # With bytes unread the connection would be reset, and the reset destroys an answer that
+        # is still on its way; so the read loop goes on for a while.
+        with suppress(OSError, RuntimeError, NotImplementedError):
+            self.writer.write_eof()
+        await self.idle_task.restart(self._task_group, self._linger)
+
+    async def _linger(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self.context.terminated.wait()
+        self.writer.close()
+
+    async def _initiate_server_close(self) -> None:
+        if self.protocol.head_has_begun and not self.context.terminated.is_set():
+            detail = (
+                f"The request did not arrive within {self.config.keep_alive_timeout:g} seconds."
+            )
+            await self.protocol.refuse(HttpProblem(408, "request_timeout", detail))
+        else:
+            await super()._initiate_server_close()
+
+
+class Http1Protocol(H11Protocol):
+    """HTTP/1.1 between the bytes of a connection and the ASGI app.
+
+    Args:
+        check: Tells which requests are refused before the app sees them.
+        *args: The arguments of Hypercorn's protocol.
+
+    Attributes:
+        over: Whether the connection is to be closed; what still comes is dropped.
+    """
+
+    connection: h11.Connection  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, check: Check, *args: Any) -> None:
+        super().__init__(*args)
+        self.over = False
+        self._check = check
+        self._is_head = False
+        self._parsing = asyncio.Lock()
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the client waits for 100 (Continue) before it sends the body."""
+        return self.connection.they_are_waiting_for_100_continue
+
+    async def ask_for(self) -> None:
+        """Send 100 (Continue), if the client waits for it."""
+        if self.held_back:
+            event = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
+            await self._send_h11_event(event)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the client may still be sending."""
+        states = {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
+        return self.connection.their_state not in states or bool(self._ahead)
+
+    @property
+    def head_has_begun(self) -> bool:
+        """Whether a part of the head of a request is there, but not all of it."""
+        return self.stream is None and not self.over and bool(self._ahead)
+
+    @property
+    def _ahead(self) -> bytes:
+        return self.connection.trailing_data[0]
+
+    async def handle(self, event: Event) -> None:
+        """Take what has come, or the news that the connection is lost."""
+        if not isinstance(event, RawData):
+            await super().handle(event)
+        elif not self.over:
+            self.connection.receive_data(event.data)
+            if self.connection.their_state not in {h11.DONE, h11.MUST_CLOSE}:
+                await self._handle_events()
+            elif len(self._ahead) > MAX_PIPELINED_BYTES:
+                await self._end()
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send what the app has answered."""
+        if isinstance(event, Response) and self.held_back:
+            # The body that was announced will never come, so the connection ends with this answer.
+            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
+        await super().stream_send(event)
+
+    async def refuse(self, problem: HttpProblem) -> None:
+        """Answer without the app, if there is no answer yet, and close the connection."""
+        if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            body = problem.content()
+            headers = [
+                (name.lower().encode(), value.encode())
+                for name, value in problem.all_headers().items()
+                if name != "Connection"
+            ]
+            headers += self.config.response_headers("h11")
+            headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+            await self._send_h11_event(h11.Response(status_code=problem.status, headers=headers))
+            if not self._is_head:
+                await self._send_h11_event(h11.Data(data=body))
+            await self._send_h11_event(h11.EndOfMessage())
+        await self._end()
+
+    async def _handle_events(self) -> None:
+        async with self._parsing:
+            while not self.over:
+                try:
+                    event = self.connection.next_event()
+                except h11.RemoteProtocolError as error:
+                    await self.refuse(fault_of_bytes(error, self._ahead))
+                    return
+                if isinstance(event, h11.Request):
+                    await self._begin(event)
+                elif isinstance(event, h11.Data) and self.stream is not None:
+                    await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
+                elif isinstance(event, h11.EndOfMessage) and self.stream is not None:
+                    await self.stream.handle(EndBody(stream_id=STREAM_ID))
+                else:
+                    return
+
+    async def _begin(self, request: h11.Request) -> None:
+        await self.send(Updated(idle=False))
+        self._is_head = request.method == b"HEAD"
+        problem = self._check(request)
+        if problem is None:
+            await self._create_stream(request)
+        else:
+            await self.refuse(problem)
+
+    async def _end(self) -> None:
+        await self._close_stream()
+        await self.send(Closed())
+
+    async def _maybe_recycle(self) -> None:
+        self._is_head = False
+        await super()._maybe_recycle()
+        if self._ahead and not self.over:
+            self.task_group.spawn(self._handle_events)

@@ -1,0 +1,59 @@
+"""What the ASGI app may know of the connection that its request came over."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Protocol
+
+
+class Upload(Protocol):
+    """The body of a request, which its client may hold back."""
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the client waits for a sign before it sends the body."""
+        ...
+
+    async def ask_for(self) -> None:
+        """Give the client that sign."""
+        ...
+
+
+class Peer:
+    """The client at the other end of a connection.
+
+    Attributes:
+        lost: Why the connection was lost: ``client``, or ``write_timeout`` where the client had
+            stopped reading; empty while it stands.
+        upload: The body of the current request; None before there was a request.
+    """
+
+    def __init__(self) -> None:
+        self.lost = ""
+        self.upload: Upload | None = None
+
+
+current_peer: ContextVar[Peer | None] = ContextVar("flowcore_http_peer", default=None)
+"""The client of the current request; None where another server runs the app."""
+
+
+def holds_body_back() -> bool:
+    """Return whether the client of the current request waits before it sends the body."""
+    peer = current_peer.get()
+    return peer is not None and peer.upload is not None and peer.upload.held_back
+
+
+async def ask_for_body() -> None:
+    """Let the client of the current request send the body, if it waits for that.
+
+    Source: RFC 9110, section 10.1.1, "Expect".
+    """
+    peer = current_peer.get()
+    if peer is not None and peer.upload is not None:
+        await peer.upload.ask_for()
+
+
+def lost_because() -> str:
+    """Return why the client of the current request is gone, as the reason to cancel a run."""
+    peer = current_peer.get()
+    return (peer.lost if peer else "") or "client"

@@ -1,0 +1,93 @@
+"""Which heads of requests are refused before the app sees them, beyond those that h11 refuses.
+
+Sources: RFC 9112, "HTTP/1.1", and RFC 9110, "HTTP Semantics".
+"""
+
+from __future__ import annotations
+
+import re
+
+import h11
+
+from flowcore_http.problem import HttpProblem
+
+MAX_HEAD_BYTES = 16 * 1024
+"""Largest request line and header fields together."""
+
+MAX_FIELDS = 100
+"""Most header fields."""
+
+MAX_TARGET_BYTES = 8 * 1024
+"""Longest path with its query."""
+
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+
+
+def fault_of_head(request: h11.Request) -> HttpProblem | None:
+    """Return what is wrong with a request, or None."""
+    fields = request.headers.raw_items()
+    if request.http_version not in {b"1.0", b"1.1"}:
+        return HttpProblem(505, "http_version_not_supported", "Use HTTP/1.1.")
+    if len(request.target) > MAX_TARGET_BYTES:
+        return _uri_too_long()
+    if len(fields) > MAX_FIELDS:
+        return _headers_too_large(f"There are more than {MAX_FIELDS} header fields.")
+    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in fields)
+    if size > MAX_HEAD_BYTES:
+        return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
+    return _fault_of_target(request) or _fault_of_fields(request)
+
+
+def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProblem:
+    """Return the problem that tells why bytes are no request.
+
+    Args:
+        error: What h11 said.
+        received: What it could not read.
+    """
+    if error.error_status_hint == 431:
+        if b"\n" not in received:
+            return _uri_too_long()
+        return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
+    if error.error_status_hint == 501:
+        detail = "Of all transfer codings, only chunked is understood, and only once."
+        return HttpProblem(501, "not_implemented", detail)
+    return HttpProblem(400, "bad_request", f"This is not valid HTTP/1.1: {str(error)[:200]}.")
+
+
+def _fault_of_target(request: h11.Request) -> HttpProblem | None:
+    if request.method == b"CONNECT":
+        headers = {"Allow": "GET, HEAD, OPTIONS, POST"}
+        detail = "This service is not a proxy."
+        return HttpProblem(405, "method_not_allowed", detail, headers)
+    if not request.target.startswith(b"/"):
+        detail = "The request target is not a path that begins with a slash."
+        return HttpProblem(400, "bad_request", detail)
+    return None
+
+
+def _fault_of_fields(request: h11.Request) -> HttpProblem | None:
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names:
+        # Both are signs that somebody on the way may take the body for a request of its own.
+        if b"content-length" in names:
+            detail = "Content-Length and Transfer-Encoding exclude each other."
+            return HttpProblem(400, "bad_request", detail)
+        if request.http_version == b"1.0":
+            return HttpProblem(400, "bad_request", "HTTP/1.0 has no Transfer-Encoding.")
+    for name, value in request.headers:
+        if name == b"host" and not _HOST.fullmatch(value):
+            return HttpProblem(400, "bad_request", "The header Host is not a host and a port.")
+        if name == b"upgrade" and b"websocket" in value.lower().replace(b",", b" ").split():
+            detail = "There are no WebSockets here; use a POST request and read its events."
+            return HttpProblem(403, "websocket_refused", detail)
+    return None
+
+
+def _uri_too_long() -> HttpProblem:
+    detail = f"The path and its query have more than {MAX_TARGET_BYTES} bytes."
+    return HttpProblem(414, "uri_too_long", detail)
+
+
+def _headers_too_large(detail: str) -> HttpProblem:
+    return HttpProblem(431, "headers_too_large", detail)
