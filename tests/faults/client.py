@@ -19,7 +19,7 @@ SECONDS = 5.0
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-def until(find: Callable[[], T], within: float = SECONDS, what: str = "") -> T:
+def until(find: Callable[[], T | None], within: float = SECONDS, what: str = "") -> T:
     """Call ``find`` until it returns something true, and return that."""
     give_up = time.monotonic() + within
     while not (found := find()):

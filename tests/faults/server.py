@@ -40,10 +40,15 @@ class Server:
 
     # --- what it does ---
 
-    def post(self, flow: str, headers: Mapping[str, str] | None = None, **inputs: Any):
+    def post(
+        self, flow: str, headers: Mapping[str, str] | None = None, **inputs: Any
+    ) -> httpx.Response:
         """Call a flow and read its whole answer."""
         return httpx.post(
-            f"{self.url}/{flow}", json=inputs, headers=dict(headers or {}), timeout=2 * SECONDS
+            f"{self.url}/{flow}",
+            json=inputs,
+            headers={"Connection": "close", **(headers or {})},
+            timeout=2 * SECONDS,
         )
 
     def open(self, flow: str, **inputs: Any) -> Stream:
@@ -113,7 +118,17 @@ class Server:
 
     def settle(self, baseline: Counts, within: float = SECONDS) -> None:
         """Wait until the server holds no more than before."""
-        until(lambda: not self.census().beyond(baseline), within, f"back to {baseline}")
+        excess: dict[str, int] = {}
+
+        def settled() -> bool:
+            excess.clear()
+            excess.update(self.census().beyond(baseline))
+            return not excess
+
+        try:
+            until(settled, within)
+        except AssertionError:
+            raise AssertionError(f"the server holds more than before: {excess}") from None
 
 
 class Counts(dict[int, dict[str, int]]):
