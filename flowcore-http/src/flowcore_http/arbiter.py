@@ -273,7 +273,9 @@ class ServiceArbiter(Arbiter):
 
     def _bury(self) -> None:
         for worker, code in self._ended():
-            if code not in (0, INTERRUPTED):
+            # Python lets go of its signal handlers before the process has ended, and SIGTERM is
+            # sent again and again.
+            if code not in (0, INTERRUPTED, -signal.SIGTERM, -signal.SIGQUIT):
                 self.unclean = True
                 logger.error("worker %d (pid %s) %s", worker.number, worker.pid, _ending(code))
 

@@ -184,7 +184,10 @@ class _WorkerSignals(StopSignals):
         try:
             yield
         finally:
-            for number, handler in ((signal.SIGTERM, _ignore), (signal.SIGQUIT, _end_at_once)):
+            for number, handler in (
+                (signal.SIGTERM, signal.SIG_IGN),
+                (signal.SIGQUIT, _end_at_once),
+            ):
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 

@@ -1,0 +1,568 @@
+"""Several processes: their start, their signals, their deaths and their end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import httpx
+import pytest
+from anyio.streams.text import TextReceiveStream
+
+from flowcore import ConfigError
+from flowcore_http import HttpService, HttpSettings
+
+if sys.platform == "win32":
+    pytest.skip("there is one process on Windows", allow_module_level=True)
+
+FLOWCORE = str(Path(sys.executable).with_name("flowcore"))
+
+OPS = """
+import os, pathlib, sys, threading, time
+import anyio
+from flowcore import BaseAsyncOp, C, FlowStreamChunk
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+os.register_at_fork(before=lambda: say(f"fork with {threading.active_count()} thread"))
+
+@C.register_op()
+class TickOp(BaseAsyncOp):
+    count: int = 10
+    async def async_execute(self):
+        try:
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk=str(os.getpid())))
+            for number in range(self.count):
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk=f"{number} "))
+                await anyio.sleep(0.1)
+        finally:
+            say(f"tick ended in {os.getpid()}")
+
+@C.register_op()
+class FloodOp(BaseAsyncOp):
+    async def async_execute(self):
+        try:
+            while True:
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk="x" * 10_000))
+        finally:
+            say("flood ended")
+
+@C.register_op()
+class BlockOp(BaseAsyncOp):
+    async def async_execute(self):
+        say("blocked")
+        time.sleep(60)
+"""
+LIFESPAN = """
+from contextlib import asynccontextmanager
+from flowcore import hookimpl
+
+@hookimpl
+def flowcore_lifespan():
+    return lifespan()
+
+@asynccontextmanager
+async def lifespan():
+    {body}
+    yield
+"""
+
+
+class Service:
+    """A running service of several processes."""
+
+    def __init__(self, process: anyio.abc.Process, folder: Path) -> None:
+        self._process = process
+        self.folder = folder
+        self.url = ""
+        self.log = ""
+        self.log_ended = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal to the master."""
+        self._process.send_signal(number)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all processes, as a terminal does."""
+        os.killpg(self.pid, number)
+
+    async def exit_code(self, within: float) -> int:
+        with anyio.fail_after(within):
+            return await self._process.wait()
+
+    async def logged(self, pattern: str) -> re.Match[str]:
+        """Wait until a pattern stands in what the processes wrote."""
+        try:
+            ended = False
+            with anyio.fail_after(20):
+                while not (found := re.search(pattern, self.log, re.MULTILINE)):
+                    if ended:
+                        raise TimeoutError
+                    await anyio.sleep(0.01)
+                    ended = self._process.returncode is not None and self.log_ended
+        except TimeoutError:
+            pytest.fail(f"{pattern!r} is not in the log:\n{self.log}")
+        return found
+
+    async def workers(self, count: int, *without: int) -> set[int]:
+        """Wait until so many workers answer, none of the given ones among them."""
+        found: set[int] = set()
+        with anyio.fail_after(20):
+            while len(found) < count:
+                with suppress(httpx.TransportError):
+                    async with self.tick("pid") as stream:
+                        found.add(stream.worker)
+                found -= {*without}
+        return found
+
+    @asynccontextmanager
+    async def tick(self, flow: str, worker: int | None = None) -> AsyncGenerator[Stream]:
+        """Open a stream, in the given worker."""
+        with anyio.fail_after(20):
+            while True:
+                async with (
+                    httpx.AsyncClient(timeout=20) as client,
+                    client.stream("POST", f"{self.url}/{flow}", json={}) as response,
+                ):
+                    stream = Stream(response)
+                    await stream.begin()
+                    if worker in {None, stream.worker}:
+                        yield stream
+                        return
+
+
+class Stream:
+    """A stream of TickOp."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.run: str = response.headers["X-Run-Id"]
+        self.worker = 0
+        self.body = b""
+        self._parts = response.aiter_raw()
+
+    async def begin(self) -> None:
+        while not (found := re.search(rb'"chunk": ?"(\d+)"', self.body)):
+            self.body += await anext(self._parts)
+        self.worker = int(found[1])
+
+    async def rest(self) -> bytes:
+        """Return the whole stream, read to its end."""
+        async for part in self._parts:
+            self.body += part
+        return self.body
+
+    def events(self) -> AsyncIterator[bytes]:
+        return self._parts
+
+
+@asynccontextmanager
+async def launched(
+    folder: Path, source: str = OPS, *, workers: int = 2, **http: object
+) -> AsyncGenerator[Service, None]:
+    (folder / "workers_ops.py").write_text(source, encoding="utf-8")
+    flows = {
+        "pid": "TickOp(count=0)",
+        "tick": "TickOp(count=15)",
+        "long": "TickOp(count=600)",
+        "flood": "FloodOp()",
+        "block": "BlockOp()",
+    }
+    config = {
+        "imports": ["workers_ops"],
+        "http": {"port": 0, "workers": workers, **http},
+        "flow": {
+            name: {"flow_content": content, "stream": True} for name, content in flows.items()
+        },
+    }
+    (folder / "c.yaml").write_text(json.dumps(config), encoding="utf-8")
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    async with (
+        await anyio.open_process(
+            [FLOWCORE, "config=c"],
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            start_new_session=True,
+        ) as child,
+        anyio.create_task_group() as tasks,
+    ):
+        service = Service(child, temporary)
+
+        async def read_log() -> None:
+            assert child.stderr is not None
+            async for text in TextReceiveStream(child.stderr):
+                service.log += text
+            service.log_ended = True
+
+        tasks.start_soon(read_log)
+        try:
+            yield service
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            await child.wait()
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def started(folder: Path, source: str = OPS, **http: object) -> AsyncGenerator[Service, None]:
+    async with launched(folder, source, **http) as service:
+        service.url = (await service.logged(r"serving at (http://\S+)"))[1]
+        yield service
+
+
+def assert_finished(body: bytes) -> None:
+    assert body.endswith(b"data:[DONE]\n\n")
+    assert b'"error"' not in body
+
+
+# --- the start ---
+
+
+async def test_all_workers_serve_and_it_is_announced_once(tmp_path):
+    async with started(tmp_path, workers=3) as service:
+        workers = await service.workers(3)
+
+        assert service.pid not in workers
+        assert service.log.count("serving at") == 1
+
+
+async def test_each_worker_opens_the_app_after_the_fork_and_no_thread_is_forked(tmp_path):
+    body = "say(f'open in {os.getpid()}')"
+    async with started(tmp_path, OPS + LIFESPAN.format(body=body)) as service:
+        workers = await service.workers(2)
+
+        opened = re.findall(r"^open in (\d+)$", service.log, re.MULTILINE)
+        assert {int(pid) for pid in opened} == workers
+        assert len(opened) == 2
+        assert (
+            re.findall(r"^fork with .*$", service.log, re.MULTILINE) == ["fork with 1 thread"] * 2
+        )
+
+
+async def test_the_shared_folder_is_private_and_gone_after_the_end(tmp_path):
+    async with started(tmp_path) as service:
+        (folder,) = service.folder.iterdir()
+        mode = folder.stat().st_mode & 0o777
+        service.signal()
+        code = await service.exit_code(within=5)
+
+    assert code == 0
+    assert mode == 0o700
+    assert list(service.folder.iterdir()) == []
+
+
+async def test_a_port_in_use_is_told_once_in_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with launched(tmp_path, port=port) as service:
+            code = await service.exit_code(within=20)
+            await service.logged("in use")
+
+    assert code == 2
+    assert len(re.findall(rf"^Error: .*port {port}.*in use", service.log, re.MULTILINE)) == 1
+    assert "Traceback" not in service.log
+    assert list(service.folder.iterdir()) == []
+
+
+async def test_a_failure_to_open_ends_the_service_and_is_told_once(tmp_path):
+    body = "raise RuntimeError('no way in')"
+    async with launched(tmp_path, OPS + LIFESPAN.format(body=body), workers=3) as service:
+        code = await service.exit_code(within=20)
+        await service.logged("Reason: worker . could not start")
+
+    assert code == 1
+    assert service.log.count("RuntimeError: no way in") == 1
+    assert "serving at" not in service.log
+
+
+async def test_a_config_error_on_opening_ends_with_the_exit_code_of_one(tmp_path):
+    body = "from flowcore import ConfigError; raise ConfigError('a wrong key')"
+    async with launched(tmp_path, OPS + LIFESPAN.format(body=body)) as service:
+        code = await service.exit_code(within=20)
+        await service.logged("could not start")
+
+    assert code == 2
+    assert re.findall(r"^Error: a wrong key$", service.log, re.MULTILINE) == ["Error: a wrong key"]
+    assert "Traceback" not in service.log
+
+
+def test_several_workers_without_gunicorn_are_a_config_error(make_app, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gunicorn", None)
+    service = HttpService(HttpSettings(port=0, workers=2))
+    for start in (service.check, service.run):
+        with pytest.raises(ConfigError, match=r"flowcore-http\[workers\]"):
+            start(make_app({}))
+
+
+def test_several_workers_without_fork_are_a_config_error(make_app, monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    with pytest.raises(ConfigError, match="cannot fork"):
+        HttpService(HttpSettings(port=0, workers=2)).run(make_app({}))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1025, "many", 1.5])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValueError, match="workers"):
+        HttpSettings.model_validate({"workers": wrong})
+
+
+# --- signals ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("to_all", [False, True])
+async def test_a_signal_lets_the_streams_of_all_workers_finish(tmp_path, number, to_all):
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("tick", one) as first, service.tick("tick", other) as second:
+            service.signal_all(number) if to_all else service.signal(number)
+            bodies = [await first.rest(), await second.rest()]
+
+        for body in bodies:
+            assert_finished(body)
+        assert await service.exit_code(within=5) == 0
+        assert "Traceback" not in service.log
+
+
+async def test_new_requests_get_503_while_the_workers_drain(tmp_path):
+    async with started(tmp_path) as service, httpx.AsyncClient() as client:
+        one, other = await service.workers(2)
+        async with service.tick("tick", one) as first, service.tick("tick", other) as second:
+            service.signal()
+            refused = await client.get(f"{service.url}/health")
+            with anyio.fail_after(2):
+                while refused.status_code != 503:
+                    refused = await client.get(f"{service.url}/health")
+            assert_finished(await first.rest())
+            assert_finished(await second.rest())
+
+        assert refused.json()["code"] == "stopping"
+
+
+async def test_runs_that_outlast_the_drain_fail_and_end_before_the_processes(tmp_path):
+    async with started(tmp_path, drain_timeout=0.5) as service:
+        one, other = await service.workers(2)
+        async with service.tick("long", one) as first, service.tick("long", other) as second:
+            service.signal()
+            bodies = [await first.rest(), await second.rest()]
+
+        for body in bodies:
+            *_, last, done = body.split(b"\n\n")[:-1]
+            assert b'"shutting_down"' in last
+            assert done == b"data:[DONE]"
+        assert await service.exit_code(within=4) == 0
+        for pid in (one, other):
+            await service.logged(f"tick ended in {pid}")
+
+
+async def test_a_second_signal_ends_all_at_once(tmp_path):
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("long", one), service.tick("long", other):
+            service.signal_all(signal.SIGINT)
+            await anyio.sleep(0.3)
+            service.signal_all(signal.SIGINT)
+
+            assert await service.exit_code(within=2) == 130
+        for pid in (one, other):
+            await service.logged(f"tick ended in {pid}")
+            assert not is_alive(pid)
+        assert list(service.folder.iterdir()) == []
+
+
+async def test_a_second_signal_ends_also_a_worker_whose_event_loop_is_blocked(tmp_path):
+    async with started(tmp_path) as service, anyio.create_task_group() as tasks:
+        tasks.start_soon(call_and_lose, f"{service.url}/block")
+        await service.logged("blocked")
+        service.signal()
+        await anyio.sleep(0.3)
+        service.signal()
+
+        assert await service.exit_code(within=2.5) == 130
+
+
+async def test_one_signal_ends_workers_whose_plugin_is_still_opening(tmp_path):
+    body = """
+    say("opening")
+    try:
+        await anyio.sleep_forever()
+    finally:
+        say("opening ended")
+    """
+    async with launched(tmp_path, OPS + LIFESPAN.format(body=body.strip())) as service:
+        await service.logged("opening\n(.*\n)*opening\n")
+        service.signal()
+
+        assert await service.exit_code(within=4) == 0
+        await service.logged("opening ended")
+        assert "Traceback" not in service.log
+        assert "serving at" not in service.log
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.1])
+async def test_a_signal_soon_after_the_fork_is_not_lost(tmp_path, delay):
+    async with launched(tmp_path) as service:
+        await service.logged("fork with")
+        await anyio.sleep(delay)
+        service.signal()
+
+        assert await service.exit_code(within=5) == 0
+        assert "Traceback" not in service.log
+
+
+async def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path):
+    async with started(tmp_path, drain_timeout=0.3) as service:
+        async with await anyio.connect_tcp("127.0.0.1", service.port) as connection:
+            await connection.send(
+                b"POST /flood HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 2\r\n\r\n{}"
+            )
+            await connection.receive()
+            service.signal()
+
+            assert await service.exit_code(within=7) == 0
+        await service.logged("flood ended")
+
+
+async def test_signals_that_would_reload_or_resize_do_nothing(tmp_path):
+    async with started(tmp_path) as service:
+        workers = await service.workers(2)
+        one, other = workers
+        async with service.tick("tick", one) as first, service.tick("tick", other) as second:
+            for number in ("HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH"):
+                service.signal(signal.Signals[f"SIG{number}"])
+            for number in ("HUP", "USR1", "USR2", "WINCH"):
+                service.signal_all(signal.Signals[f"SIG{number}"])
+            assert_finished(await first.rest())
+            assert_finished(await second.rest())
+
+        await service.logged("SIGHUP: there is no reload")
+        assert await service.workers(2) == workers
+        service.signal()
+        assert await service.exit_code(within=5) == 0
+
+
+# --- deaths ---
+
+
+async def test_a_worker_that_is_killed_takes_only_its_own_streams_along_and_is_replaced(tmp_path):
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("long", one) as lost, service.tick("tick", other) as kept:
+            os.kill(one, signal.SIGKILL)
+            killed_at = time.monotonic()
+            with pytest.raises(httpx.TransportError):
+                await lost.rest()
+            await service.workers(2, one)
+            replaced_after = time.monotonic() - killed_at
+            body = await kept.rest()
+
+        assert b"[DONE]" not in lost.body
+        assert_finished(body)
+        assert replaced_after < 3
+        await service.logged(rf"worker \d \(pid {one}\) was killed by SIGKILL")
+        service.signal()
+        assert await service.exit_code(within=5) == 0
+
+
+async def test_a_worker_that_is_asked_to_end_drains_and_is_replaced(tmp_path):
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("tick", one) as stream:
+            os.kill(one, signal.SIGTERM)
+            assert_finished(await stream.rest())
+
+        assert other in await service.workers(2, one)
+        assert "again in" not in service.log
+
+
+async def test_a_worker_that_dies_again_and_again_on_opening_ends_the_service(tmp_path):
+    async with launched(tmp_path, OPS + LIFESPAN.format(body="os._exit(7)")) as service:
+        code = await service.exit_code(within=40)
+        await service.logged("Reason: worker . ended 6 times in a row")
+
+    assert code == 7
+    assert "serving at" not in service.log
+    assert re.findall(r"worker 1 is started again in (\S+) s", service.log) in (
+        ["0.5", "1", "2", "4"],
+        ["0.5", "1", "2"],
+    )
+
+
+async def test_a_worker_that_cannot_open_again_is_tried_again_while_others_serve(tmp_path):
+    body = "assert not pathlib.Path('broken').exists(), 'broken'"
+    async with started(tmp_path, OPS + LIFESPAN.format(body=body)) as service:
+        one, other = await service.workers(2)
+        async with service.tick("long", other) as stream:
+            (tmp_path / "broken").touch()
+            os.kill(one, signal.SIGKILL)
+            await service.logged("is started again in 1 s")
+            assert await service.workers(1) == {other}
+            (tmp_path / "broken").unlink()
+
+            assert other in await service.workers(2, one)
+            service.signal()
+            await anyio.sleep(0.3)
+            service.signal()
+            assert await service.exit_code(within=2) == 130
+            assert stream.worker == other
+
+
+async def test_a_worker_whose_event_loop_is_blocked_for_too_long_is_replaced(tmp_path):
+    async with started(tmp_path, worker_timeout=1) as service, anyio.create_task_group() as tasks:
+        workers = await service.workers(2)
+        tasks.start_soon(call_and_lose, f"{service.url}/block")
+        await service.logged("blocked")
+        await service.logged("was killed by SIGABRT")
+
+        await service.logged(r"workers_ops\.py.*in async_execute")
+        assert len(await service.workers(2) & workers) == 1
+
+
+async def test_workers_end_when_the_master_was_killed(tmp_path):
+    async with started(tmp_path) as service:
+        workers = await service.workers(2)
+        async with service.tick("tick") as stream:
+            service.signal(signal.SIGKILL)
+            assert_finished(await stream.rest())
+        with anyio.fail_after(10):
+            while any(is_alive(pid) for pid in workers):
+                await anyio.sleep(0.05)
+
+        assert list(service.folder.iterdir()) == []
+        with socket.create_server(("127.0.0.1", service.port)):
+            pass
+
+
+async def call_and_lose(url: str) -> None:
+    with suppress(httpx.TransportError):
+        async with httpx.AsyncClient(timeout=30) as client:
+            await client.post(url, json={})
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
