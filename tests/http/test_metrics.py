@@ -157,6 +157,7 @@ async def test_the_process_and_the_service_are_shown(serve, client_of):
         after = await read(client)
 
     assert after("flowcore_http_open_requests") == 1
+    assert after("flowcore_http_open_connections") == 1
     assert after("flowcore_queue_bytes") == 0
     assert after("flowcore_event_loop_stalls_total") == 0
     if sys.platform == "linux":

@@ -30,6 +30,7 @@ from flowcore_http.peer import Peer, current_peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
 from flowcore_http.settings import HttpSettings
+from flowcore_http.telemetry import metrics_of
 
 CLOSE_SECONDS = 2.0
 """How long connections may take to close before they are aborted."""
@@ -79,6 +80,9 @@ class Connections:
         self._places = asyncio.Semaphore(self._limit + RESERVE)
         self._open: dict[asyncio.Task[None], _ConnectionProtocol] = {}
         self._warned_at = -_WARNING_SECONDS
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     async def accept(self, sock: socket.socket) -> None:
         """Accept connections for ever; beyond the limit and its reserve they wait in the kernel."""
@@ -227,6 +231,8 @@ async def serve(
     No lifespan events are sent. When this is cancelled, connections are aborted at once.
     """
     connections = Connections(app, config)
+    if (metrics := metrics_of(app)) is not None:
+        metrics.count_connections = connections.__len__
     patience = 0.0
     try:
         async with anyio.create_task_group() as tasks:

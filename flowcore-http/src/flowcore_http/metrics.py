@@ -109,7 +109,8 @@ class Metrics:
             "http_requests", "Requests that were answered or cut.", "endpoint", "status"
         )
         self.open_requests = gauge("http_open_requests", "Requests in progress.")
-        self.open_connections = gauge("http_open_connections", "Open connections.")
+        self._connections = gauge("http_open_connections", "Open connections.")
+        self.count_connections: Callable[[], int] = int  # there is no server yet
         self._gaps = {name: _Tally() for name in app.flows}
         self._show_zeros()
 
@@ -202,6 +203,7 @@ class Metrics:
         return await anyio.to_thread.run_sync(encode, registry), content_type
 
     def _collect(self) -> None:
+        self._connections.set(self.count_connections())
         self._queue.set(sum(run.queued_bytes for run in self._app.runs.values()))
         for flow, tally in self._gaps.items():
             self._gap.labels(flow).move(tally)

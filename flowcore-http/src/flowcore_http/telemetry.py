@@ -33,9 +33,9 @@ def add_telemetry(quart: Quart, app: FlowApp, settings: HttpSettings) -> None:
     add_access_log(quart, metrics)
 
 
-def metrics_of(quart: Quart) -> Metrics | None:
-    """Return the metrics of an app that :func:`add_telemetry` changed, or None without them."""
-    return quart.extensions[_EXTENSION]
+def metrics_of(app: object) -> Metrics | None:
+    """Return the metrics of an ASGI app, or None if it has none."""
+    return app.extensions.get(_EXTENSION) if isinstance(app, Quart) else None
 
 
 def _add_ready(quart: Quart, app: FlowApp) -> None:
