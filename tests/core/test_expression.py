@@ -290,6 +290,8 @@ def test_backslashes_in_texts_are_no_matter() -> None:
         "a = SearchOp()\na.__class__ = 5\na",
         "a = SearchOp()\na.ops.x.ops.y = SearchOp()\na",
         "a = SearchOp()\na.ops['x'] = SearchOp()\na",
+        "a = SearchOp()\na.ops.items = SearchOp()\na",
+        "a = SearchOp()\na.ops._x = SearchOp()\na",
         "a, b = SearchOp(), SearchOp()\na",
         "a = b = SearchOp()\na",
         "a: int = SearchOp()\na",

@@ -111,6 +111,8 @@ class _Compiler:
                 ],
                 value=value,
             ):
+                if name.startswith("_") or hasattr(dict, name):
+                    self.fail(node, f"a sub-op cannot be called {name!r}; `ops` has its own {name}")
                 self.attach(node, self.op(owner), {name: self.op(value)})
             case ast.Expr(value=ast.BinOp(op=ast.LShift()) as value):
                 self.op(value)
