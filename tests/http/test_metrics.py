@@ -7,14 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import httpx
 import pytest
+from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowcore import BackendError, BaseAsyncOp, FlowStreamChunk
 from flowcore_http.metrics import CODES, Metrics
+
+from .observed import observed
 
 Read = Callable[..., float]
 
@@ -261,8 +265,44 @@ def test_a_delivery_costs_well_under_a_microsecond(make_app):
     rounds: list[float] = []
     for _ in range(10):
         began = time.process_time()
-        for number in range(10_000):
-            delivered(number * 0.02)
+        for _ in range(10_000):
+            delivered()
         rounds.append((time.process_time() - began) / 10_000)
 
     assert min(rounds) < 1e-6
+
+
+async def test_processes_that_share_a_folder_show_the_sum_of_all(tmp_path: Path):
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    async with (
+        observed(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(folder)) as one,
+        observed(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(folder)) as two,
+        httpx.AsyncClient(base_url=one.url) as client_one,
+        httpx.AsyncClient(base_url=two.url) as client_two,
+    ):
+        async with client_two.stream("POST", "/wait", json={}) as response:
+            texts = response.aiter_text()
+            await anext(texts)
+            for client in (client_one, client_two, client_two):
+                await client.post("/greet", json={})
+            during = await read_until(
+                client_one,
+                lambda now: (
+                    now("flowcore_runs_running", flow="wait") == 1
+                    and now("flowcore_http_open_connections") == 3
+                ),
+            )
+        two.process.kill()
+        await two.process.wait()
+        # As whoever manages the processes does.
+        mark_process_dead(two.process.pid, str(folder))  # pyright: ignore[reportUnknownMemberType]
+        after = await read(client_one)
+
+    assert during("flowcore_runs_started_total", flow="greet") == 3
+    assert during("flowcore_runs_ended_total", flow="greet", ending="done", code="") == 3
+    assert during("flowcore_run_duration_seconds_count", flow="greet") == 3
+    assert during("flowcore_http_open_requests") == 2
+    assert (during("flowcore_event_loop_lag_seconds_count") or 0) > 0
+    assert after("flowcore_runs_running", flow="wait") == 0
+    assert after("flowcore_runs_started_total", flow="greet") == 3

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from quart import Quart, g, request
 
 from flowcore import Run
+from flowcore_http.forwarded import is_marked
 
 if TYPE_CHECKING:
     from hypercorn.typing import (
@@ -51,7 +53,7 @@ class AccessLog:
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         """Handle one ASGI connection."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or is_marked(scope):
             await self._app(scope, receive, send)
             return
         exchange = Exchange(send, self._metrics)
@@ -147,6 +149,21 @@ def run_started(run: Run) -> None:
         exchange.run = run
         if exchange.metrics is not None:
             exchange.metrics.run_started(run)
+
+
+def gap_meter(run: Run) -> Callable[[], object]:
+    """Return what is to be called whenever chunks of ``run`` are taken to be sent.
+
+    Call this within the request that started the run.
+    """
+    exchange = _current()
+    if exchange is None or exchange.metrics is None:
+        return _nothing
+    return exchange.metrics.gap_meter(run)
+
+
+def _nothing() -> None:
+    pass
 
 
 def add_access_log(quart: Quart, metrics: Metrics | None) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from quart import Response
 
 from flowcore import Run, RunState
+from flowcore_http.access import gap_meter
 from flowcore_http.streamed import StreamedBody
 from flowcore_http.wire import COMMENT, DONE, ChunkEncoder
 
@@ -23,6 +24,7 @@ class StreamBody(StreamedBody):
         self._run = run
         self._heartbeat = heartbeat
         self._encoder = ChunkEncoder(run.id)
+        self._delivered = gap_meter(run)
         self._opened = False
         self._ended = False
 
@@ -39,6 +41,7 @@ class StreamBody(StreamedBody):
         except TimeoutError:
             return COMMENT
         if chunks:
+            self._delivered()
             return self._encoder.encode(chunks)
         if self._run.state is RunState.CANCELLED:
             raise StopAsyncIteration
