@@ -121,7 +121,7 @@ async def test_the_last_chunk_needs_no_room_and_comes_after_all_others(
     channel = make_channel(2, 1000)
     await send_all(channel, ["a", "b"], [])
 
-    channel.close(FlowStreamChunk(chunk="last"))
+    channel.close([FlowStreamChunk(chunk="last")])
 
     assert await read_all(channel) == ["a", "b", "last"]
     assert await channel.receive() == []
@@ -148,7 +148,7 @@ async def test_closing_wakes_a_waiting_reader(make_channel: MakeChannel) -> None
 
 async def close_when_all_wait(channel: Channel) -> None:
     await anyio.wait_all_tasks_blocked()
-    channel.close(FlowStreamChunk(chunk="last"))
+    channel.close([FlowStreamChunk(chunk="last")])
 
 
 async def test_a_cancelled_receive_loses_nothing(make_channel: MakeChannel) -> None:

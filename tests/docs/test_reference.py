@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 import flowcore
 import flowcore_http
-from flowcore import FlowConfig, FlowcoreError, hookspecs, sse, testing
+from flowcore import Deadlines, FlowConfig, FlowcoreError, hookspecs, sse, testing
 from flowcore.cli import main
 from flowcore.flow import FlowSettings
 from flowcore.input_schema import InputField
@@ -55,7 +55,7 @@ def keys(*models: type[BaseModel], prefix: str = "") -> set[str]:
 
 
 CONFIG_KEYS = {
-    "Top level": keys(FlowConfig),
+    "Top level": keys(FlowConfig) - {"deadlines"} | keys(Deadlines, prefix="deadlines."),
     "flow": keys(FlowSettings, InputField),
     "http": keys(HttpSettings) - {"cors"} | keys(CorsSettings, prefix="cors."),
     "openai_compatible": keys(LLMSettings, EmbeddingSettings),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowcore.context import FlowContext
     from flowcore.embedding import BaseEmbeddingModel
     from flowcore.errors import (
+        AppBusyError,
         AppClosedError,
         BackendError,
         ChunkError,
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
         RegistryError,
         RunCancelledError,
         RunFailedError,
+        RunTimeoutError,
         UnknownNameError,
     )
-    from flowcore.flow import Flow
+    from flowcore.flow import Flow, Grace
     from flowcore.hookspecs import hookimpl
+    from flowcore.limits import Deadlines, FlowDeadlines, RunLimits
     from flowcore.llm import BaseLLM
     from flowcore.op import Op, ParallelOp, SequentialOp
     from flowcore.run import Run, RunState
@@ -62,13 +65,15 @@ _HOMES = {
     "catalog": "C Catalog Registrar",
     "config": "FlowConfig load_config",
     "context": "FlowContext",
+    "limits": "Deadlines FlowDeadlines RunLimits",
     "embedding": "BaseEmbeddingModel",
     "errors": (
-        "AppClosedError BackendError ChunkError ConfigError DuplicateNameError "
+        "AppBusyError AppClosedError BackendError ChunkError ConfigError DuplicateNameError "
         "ExpressionError FlowcoreError InputError OpDefinitionError OpError PluginError "
-        "PromptError RegistryError RunCancelledError RunFailedError UnknownNameError"
+        "PromptError RegistryError RunCancelledError RunFailedError RunTimeoutError "
+        "UnknownNameError"
     ),
-    "flow": "Flow",
+    "flow": "Flow Grace",
     "hookspecs": "hookimpl",
     "llm": "BaseLLM",
     "op": "Op ParallelOp SequentialOp",
@@ -83,6 +88,7 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "AppBusyError",
     "AppClosedError",
     "Backend",
     "BackendError",
@@ -99,6 +105,7 @@ __all__ = [
     "ChunkError",
     "ChunkStream",
     "ConfigError",
+    "Deadlines",
     "DuplicateNameError",
     "Env",
     "ExpressionError",
@@ -107,9 +114,11 @@ __all__ = [
     "FlowClient",
     "FlowConfig",
     "FlowContext",
+    "FlowDeadlines",
     "FlowResponse",
     "FlowStreamChunk",
     "FlowcoreError",
+    "Grace",
     "InputError",
     "Message",
     "ModelSettings",
@@ -125,7 +134,9 @@ __all__ = [
     "Run",
     "RunCancelledError",
     "RunFailedError",
+    "RunLimits",
     "RunState",
+    "RunTimeoutError",
     "SequentialOp",
     "ServiceSettings",
     "SyncFlowApp",

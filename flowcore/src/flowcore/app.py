@@ -21,8 +21,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from flowcore.config import FlowConfig, load_config
-from flowcore.errors import AppClosedError, ConfigError, OpDefinitionError, UnknownNameError
+from flowcore.errors import (
+    AppBusyError,
+    AppClosedError,
+    ConfigError,
+    OpDefinitionError,
+    UnknownNameError,
+)
 from flowcore.flow import Flow
+from flowcore.limits import RunLimits, Watchdog
 from flowcore.op import Op, check_op
 from flowcore.plugins import PluginHost
 from flowcore.resources import SharedBackends
@@ -74,7 +81,9 @@ class FlowApp:
         self.backends = SharedBackends(self.config, self.catalog, self.plugins.hint)
         self.flows: Mapping[str, Flow] = self._compile(flows or {})
         self.runs: dict[str, Run] = {}
+        self.abandoned_runs = 0
         self._observer = self.plugins.observer()
+        self._limits = {name: self._limits_of(flow) for name, flow in self.flows.items()}
         self._tasks: TaskGroup | None = None
         self._stack = AsyncExitStack()
 
@@ -94,6 +103,9 @@ class FlowApp:
                 await stack.enter_async_context(lifespan)
             # Not on the stack: a task group wraps what it sees passing into an ExceptionGroup.
             self._tasks = await anyio.create_task_group().__aenter__()
+            self._watching = anyio.CancelScope()
+            self._watchdog = Watchdog(self.runs, self._limits.values())
+            self._tasks.start_soon(self._watch, name="flowcore watchdog")
             self._stack = stack.pop_all()
         return self
 
@@ -109,6 +121,7 @@ class FlowApp:
             run.cancel("shutdown")
         try:
             if tasks is not None:
+                self._stop_watching()
                 await tasks.__aexit__(None, None, None)
         finally:
             await self._stack.__aexit__(kind, error, traceback)
@@ -132,6 +145,7 @@ class FlowApp:
         Raises:
             UnknownNameError: If there is no such flow.
             InputError: If the inputs do not fit the flow's ``input_schema``.
+            AppBusyError: If ``max_concurrent_runs`` runs are running.
             AppClosedError: If the app is not open.
         """
         if self._tasks is None:
@@ -139,17 +153,31 @@ class FlowApp:
         if flow not in self.flows:
             raise UnknownNameError("flow", flow, self.flows)
         template = self.flows[flow]
-        run = Run(
-            flow,
-            template.validate(inputs),
-            self.backends,
-            observer=self._observer,
-            max_chunks=self.config.stream_buffer_chunks,
-            max_bytes=self.config.stream_buffer_bytes,
-        )
+        values = template.validate(inputs)
+        if len(self.runs) >= self.config.max_concurrent_runs:
+            raise AppBusyError(f"{len(self.runs)} runs are running, as many as are allowed")
+        run = Run(flow, values, self.backends, observer=self._observer, limits=self._limits[flow])
         self.runs[run.id] = run
+        run.add_done_callback(self._forget)
+        self._watchdog.wake()
         self._tasks.start_soon(self._own, run, template, name=f"flowcore run {run.id}")
         return run
+
+    def _forget(self, run: Run) -> None:
+        del self.runs[run.id]
+        if run.abandoned:
+            self.abandoned_runs += 1
+        if self._tasks is None:
+            self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        # It is needed until the last run has ended, for runs that do not end by themselves.
+        if not self.runs:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        with self._watching:
+            await self._watchdog.watch()
 
     async def _own(self, run: Run, flow: Flow) -> None:
         try:
@@ -157,8 +185,6 @@ class FlowApp:
         except Exception:
             # One run must never take the others along, not even by a fault of ours.
             logger.exception("run %s of flow %r ended by a fault of flowcore", run.id, run.flow)
-        finally:
-            del self.runs[run.id]
 
     async def execute(self, flow: str, /, **inputs: Any) -> FlowResponse:
         """Run a flow to its end and return its answer.
@@ -211,6 +237,18 @@ class FlowApp:
         return cls(validate_section(cls.Settings, section, self.config.origins, (name,)))
 
     # --- checks at the start ---
+
+    def _limits_of(self, flow: Flow) -> RunLimits:
+        config = self.config
+        return RunLimits(
+            max_chunks=config.stream_buffer_chunks,
+            max_bytes=config.stream_buffer_bytes,
+            max_chunk_bytes=config.max_chunk_bytes,
+            deadlines=config.deadlines.overridden_by(flow.deadlines),
+            cleanup=config.deadlines.cleanup,
+            streamed=flow.stream,
+            show_errors=config.show_errors,
+        )
 
     def _check_sections(self) -> None:
         services = self.catalog.services

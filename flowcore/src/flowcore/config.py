@@ -22,6 +22,7 @@ from flowcore.config_source import (
 )
 from flowcore.errors import ConfigError
 from flowcore.flow import FlowSettings
+from flowcore.limits import Deadlines
 from flowcore.validation import Origins, config_error
 
 _layers: ContextVar[tuple[Layer, ...]] = ContextVar("layers", default=())
@@ -42,6 +43,11 @@ class FlowConfig(BaseSettings):
         llm: The LLM entries by name.
         embedding_model: The embedding model entries by name.
         vector_store: The vector store entries by name.
+        deadlines: How long runs may take.
+        max_concurrent_runs: How many runs may run at the same time.
+        max_chunk_bytes: How large the content of one chunk may be; longer texts are split.
+        show_errors: Whether callers see the text of exceptions that ops raise; if not, they see an
+            error id, by which the log tells more.
         stream_buffer_chunks: How many chunks of a run may wait for its reader.
         stream_buffer_bytes: How many bytes of a run may wait for its reader.
     """
@@ -56,6 +62,10 @@ class FlowConfig(BaseSettings):
     llm: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     embedding_model: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     vector_store: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
+    deadlines: Deadlines = Field(default_factory=Deadlines)
+    max_concurrent_runs: int = Field(default=10_000, ge=1)
+    max_chunk_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    show_errors: bool = True
     stream_buffer_chunks: int = Field(default=256, ge=1)
     stream_buffer_bytes: int = Field(default=1024 * 1024, ge=1)
 

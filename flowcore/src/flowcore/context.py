@@ -59,13 +59,13 @@ class FlowContext:
         return self._send(chunk)
 
     async def _send(self, chunk: FlowStreamChunk) -> None:
-        owned = self._run.accept(chunk, self._op)
-        if owned is None:
+        accepted = self._run.accept(chunk, self._op)
+        if not accepted:
             await checkpoint()
-            return
-        # Counted first: a chunk that may be on its way must not be sent again by another try.
-        self.emitted += 1
-        await self._run.send(owned, self._op)
+        for owned in accepted:
+            # Counted first: a chunk that may be on its way must not be sent again by another try.
+            self.emitted += 1
+            await self._run.send(owned, self._op)
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""

@@ -14,7 +14,9 @@
     ├── BackendError              an LLM, embedding model or vector store failed
     ├── ChunkError                a chunk that may not or cannot be streamed
     ├── RunFailedError            an op reported a failure by emitting an error chunk
+    ├── RunTimeoutError           the run missed one of its deadlines
     ├── RunCancelledError         the run was cancelled before its end
+    ├── AppBusyError              as many runs as are allowed are running
     └── AppClosedError            the app is not open
 
 Exceptions of user code are never wrapped: they leave a run as they were raised, with a note that
@@ -197,10 +199,31 @@ class RunFailedError(FlowcoreError):
         self.metadata = dict(metadata or {})
 
 
+class RunTimeoutError(FlowcoreError, TimeoutError):
+    """The run missed one of its deadlines.
+
+    Args:
+        message: Which one, and the setting that says so.
+        code: ``"first_chunk_timeout"``, ``"idle_timeout"`` or ``"total_timeout"``.
+    """
+
+    code = "timeout"
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class RunCancelledError(FlowcoreError):
     """The run was cancelled before it came to its end."""
 
     code = "cancelled"
+
+
+class AppBusyError(FlowcoreError):
+    """As many runs as ``max_concurrent_runs`` allows are running; try again later."""
+
+    code = "too_many_runs"
 
 
 class AppClosedError(FlowcoreError):

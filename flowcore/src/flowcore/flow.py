@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowcore.errors import ConfigError, FlowcoreError, InputError
 from flowcore.expression import Hint, compile_expression, no_hint
 from flowcore.input_schema import InputField, InputSchema
+from flowcore.limits import FlowDeadlines
 from flowcore.op import Op, check_tree
 from flowcore.registry import Registry
 from flowcore.run import Run
 from flowcore.user_op import UserOp
 
 FLOW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+class Grace(BaseModel):
+    """A run goes on for a while without a reader, who may come back.
+
+    Attributes:
+        grace: How long, in seconds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    grace: float = Field(gt=0, le=86_400)
 
 
 class FlowSettings(BaseModel):
@@ -27,6 +40,9 @@ class FlowSettings(BaseModel):
         stream: Whether the flow answers with a stream of chunks.
         description: Shown in OpenAPI and listings.
         input_schema: The fields of its inputs, by name.
+        deadlines: Those that differ from the deadlines of the app.
+        on_disconnect: What becomes of a streamed run whose client has left: it is cancelled at
+            once, or after a time of grace.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +51,8 @@ class FlowSettings(BaseModel):
     stream: bool = False
     description: str = ""
     input_schema: dict[str, InputField] = Field(default_factory=dict[str, InputField])
+    deadlines: FlowDeadlines = Field(default_factory=FlowDeadlines)
+    on_disconnect: Literal["cancel"] | Grace = "cancel"
 
 
 class Flow:
@@ -46,6 +64,9 @@ class Flow:
         stream: Whether the flow answers with a stream of chunks.
         description: Shown in OpenAPI and listings.
         input_schema: The fields of its inputs, by name; other fields are allowed as well.
+        deadlines: Those that differ from the deadlines of the app.
+        on_disconnect: What becomes of a streamed run whose client has left: ``"cancel"``, or a
+            :class:`Grace`.
         language: Language of the prompts.
 
     Raises:
@@ -60,6 +81,8 @@ class Flow:
         stream: bool = False,
         description: str = "",
         input_schema: Mapping[str, InputField] | None = None,
+        deadlines: FlowDeadlines | None = None,
+        on_disconnect: Literal["cancel"] | Grace = "cancel",
         language: str = "",
     ) -> None:
         if not FLOW_NAME.fullmatch(name):
@@ -71,6 +94,8 @@ class Flow:
         self.op = op
         self.stream = stream
         self.description = description
+        self.deadlines = deadlines or FlowDeadlines()
+        self.on_disconnect = on_disconnect
         try:
             check_tree(op)
             self._inputs = InputSchema(name, input_schema or {})
@@ -115,6 +140,8 @@ class Flow:
                 stream=settings.stream,
                 description=settings.description,
                 input_schema=settings.input_schema,
+                deadlines=settings.deadlines,
+                on_disconnect=settings.on_disconnect,
                 language=language,
             )
         except ConfigError as error:

@@ -6,21 +6,20 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from pydantic_core import from_json
 
 from flowcore.channel import Channel, OwnedChunk
-from flowcore.embedding import BaseEmbeddingModel
-from flowcore.errors import ChunkError, FlowcoreError, RunCancelledError, RunFailedError
-from flowcore.failure import error_text, outcome, user_traceback
-from flowcore.llm import BaseLLM
-from flowcore.payload import json_bytes, repair_surrogates
+from flowcore.emission import own_chunk, plain_text, split_text
+from flowcore.ending import cancelled_chunk, error_chunk
+from flowcore.errors import ChunkError, RunCancelledError, RunFailedError, RunTimeoutError
+from flowcore.failure import outcome
+from flowcore.limits import RunLimits
+from flowcore.logs import running
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
-from flowcore.vector_store import BaseVectorStore
+from flowcore.surroundings import Observer, Resources
 
 if TYPE_CHECKING:
     from flowcore.op import Op
@@ -37,49 +36,6 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Resources(Protocol):
-    """What a run's ops share with all other runs of the app."""
-
-    language: str
-    threads: anyio.CapacityLimiter
-
-    def llm(self, name: str) -> BaseLLM:
-        """Return the LLM of this name."""
-        ...
-
-    def embedding_model(self, name: str) -> BaseEmbeddingModel:
-        """Return the embedding model of this name."""
-        ...
-
-    def vector_store(self, name: str) -> BaseVectorStore:
-        """Return the vector store of this name."""
-        ...
-
-
-class Observer(Protocol):
-    """Who is told of a run's life: the plugins, through the hooks of the same names."""
-
-    def run_started(self, run: Run) -> None:
-        """See ``flowcore_run_started``."""
-        ...
-
-    def run_finished(self, run: Run, error: BaseException | None) -> None:
-        """See ``flowcore_run_finished``."""
-        ...
-
-    def op_started(self, run: Run, op: Op) -> None:
-        """See ``flowcore_op_started``."""
-        ...
-
-    def op_finished(self, run: Run, op: Op, error: BaseException | None) -> None:
-        """See ``flowcore_op_finished``."""
-        ...
-
-    def chunk(self, run: Run, chunk: FlowStreamChunk) -> None:
-        """See ``flowcore_chunk``."""
-        ...
-
-
 class Run:
     """One execution of a flow. The app owns it; whoever reads its chunks is only a subscriber.
 
@@ -90,9 +46,14 @@ class Run:
         response: What the ops answer besides the stream.
         data: The values that the ops share; it begins as the inputs.
         error: Why the run failed, else None.
-        failure: The error chunk of a failed run, which tells of the error in safe words; else None.
+        failure: The error chunk with which a run ends that has failed or was cancelled; else None.
         cancel_reason: Who cancelled the run, such as ``"client"``; else empty.
+        abandoned: Whether the run ended without ops that ignored their cancellation.
+        active_ops: The ops that are running.
+        chunks: How many chunks the ops have emitted.
         started_at: Time of the start, in seconds since the epoch.
+        first_chunk_at: Time of the first chunk, or 0.
+        ended_at: Time of the end, or 0.
     """
 
     def __init__(
@@ -102,8 +63,7 @@ class Run:
         resources: Resources,
         *,
         observer: Observer | None = None,
-        max_chunks: int = 256,
-        max_bytes: int = 1024 * 1024,
+        limits: RunLimits | None = None,
     ) -> None:
         self.id = secrets.token_hex(16)
         self.flow = flow
@@ -113,11 +73,21 @@ class Run:
         self.error: Exception | None = None
         self.failure: FlowStreamChunk | None = None
         self.cancel_reason = ""
+        self.abandoned = False
+        self.active_ops: list[Op] = []
+        self.chunks = 0
         self.started_at = time.time()
+        self.first_chunk_at = 0.0
+        self.ended_at = 0.0
         self.resources = resources
         self.observer = observer
-        self._channel = Channel(max_chunks, max_bytes)
+        self.limits = limits or RunLimits()
+        self._channel = Channel(self.limits.max_chunks, self.limits.max_bytes)
         self._scope = anyio.CancelScope()
+        self._abandon_scope = anyio.CancelScope()
+        self._began = self._last_data = time.monotonic()
+        self._cancelled = 0.0
+        self._callbacks: list[Callable[[Run], object]] = []
         self._finished = anyio.Event()
         self._stopped_by: Exception | None = None
         self._answered = False
@@ -138,6 +108,20 @@ class Run:
         """
         return await self._channel.receive()
 
+    def receive_ready(self) -> list[FlowStreamChunk]:
+        """Return the chunks that are ready, in order, without waiting."""
+        return self._channel.receive_ready()
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes of content wait for the reader."""
+        return self._channel.queued_bytes
+
+    @property
+    def blocked_seconds(self) -> float:
+        """How long ops have waited for the reader, all together."""
+        return self._channel.blocked_seconds
+
     def cancel(self, reason: str = "caller") -> None:
         """Stop the run: its ops see a cancellation at their next await.
 
@@ -150,13 +134,27 @@ class Run:
             self._channel.discard()
         elif not self._scope.cancel_called:
             self.cancel_reason = reason
-            self._scope.cancel()
+            self._stop()
 
     def fail(self, error: Exception) -> None:
         """Stop the run as :meth:`cancel` does, and let it end as failed with this error."""
         if self.state is RunState.RUNNING and not self._scope.cancel_called:
             self._stopped_by = error
-            self._scope.cancel()
+            self._stop()
+
+    def _stop(self) -> None:
+        self._cancelled = time.monotonic()
+        self._scope.cancel()
+
+    def add_done_callback(self, callback: Callable[[Run], object]) -> None:
+        """Have ``callback(run)`` called once the run has ended; at once if it has.
+
+        It must be quick and raise nothing. Those added first are called first.
+        """
+        if self.state is RunState.RUNNING:
+            self._callbacks.append(callback)
+        else:
+            callback(self)
 
     async def wait(self) -> None:
         """Wait until the run has ended, whatever its ending; it needs a reader to get there."""
@@ -176,17 +174,17 @@ class Run:
 
     # --- for ops, through their context ---
 
-    def accept(self, chunk: FlowStreamChunk, op: str) -> OwnedChunk | None:
+    def accept(self, chunk: FlowStreamChunk, op: str) -> list[OwnedChunk]:
         """Take a chunk from an op: check it, copy it, and tell observers.
 
         Returns:
-            What :meth:`send` takes, or None if the chunk is not for sending: an empty text, or
-            one after the end of the stream.
+            What :meth:`send` takes: the chunk; or its pieces, if it is a long text; or nothing, if
+            it is an empty text or comes after the end of the stream.
 
         Raises:
             RunFailedError: If it is an error chunk. To emit one is to fail: the run sends it as
                 its ending, unless the op catches this, falls back or is tried again.
-            ChunkError: If the payload has no JSON form.
+            ChunkError: If the payload has no JSON form, or is too large.
         """
         # Ops are not all type-checked.
         if not isinstance(chunk, FlowStreamChunk):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -196,65 +194,42 @@ class Run:
             )
         kind = chunk.chunk_type
         if kind == ChunkEnum.ERROR:
-            raise RunFailedError(_text(chunk.chunk) or "the op reported an error", chunk.metadata)
+            raise RunFailedError(
+                plain_text(chunk.chunk) or "the op reported an error", chunk.metadata
+            )
         if kind == ChunkEnum.DONE:
             self._ended_by = f"the done chunk of op {op!r}"
-            return None
+            return []
         if self._ended_by:
             self._drop(op)
         if self._ended_by or chunk.chunk == "":
-            return None
-        owned = self._own(chunk, op)
+            return []
+        owned = own_chunk(chunk, self.id, op)
+        accepted = [owned]
+        if owned.size > self.limits.max_chunk_bytes:
+            accepted = split_text(owned, op, self.limits.max_chunk_bytes)
+        self._last_data = time.monotonic()
+        if not self.chunks:
+            self.first_chunk_at = time.time()
+        self.chunks += len(accepted)
         if self.observer is not None:
-            self.observer.chunk(self, owned.chunk)
+            for item in accepted:
+                self.observer.chunk(self, item.chunk)
         if owned.chunk.chunk_type is ChunkEnum.ANSWER:
             self._answered = True
-        return owned
+        return accepted
 
     async def send(self, owned: OwnedChunk, op: str) -> None:
         """Queue an accepted chunk, and wait where the reader is slow."""
         try:
             await self._channel.send(owned)
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+        except anyio.ClosedResourceError:
             self._ended_by = "the end of the run"
             self._drop(op)
 
     def blame(self, op: str) -> None:
         """Remember the first op that failed, for the error chunk."""
         self._failed_op = self._failed_op or op
-
-    def _own(self, chunk: FlowStreamChunk, op: str) -> OwnedChunk:
-        # A copy, for the op may keep the chunk, change it or send it to other runs as well; and a
-        # checked one, for assignments to a chunk's fields are not.
-        payload, metadata = chunk.chunk, chunk.metadata
-        size = 0
-        try:
-            if not isinstance(payload, str):
-                text = json_bytes(payload)
-                size += len(text)
-                payload = from_json(text)
-            elif payload.isascii():
-                size += len(payload)
-            else:
-                payload = repair_surrogates(payload)
-                size += len(payload.encode())
-            if metadata:
-                text = json_bytes(metadata)
-                size += len(text)
-                metadata = from_json(text)
-            owned = FlowStreamChunk(
-                flow_id=self.id,
-                chunk_type=chunk.chunk_type,
-                chunk=payload,
-                done=chunk.done,
-                metadata=metadata,
-            )
-        except ValueError as error:  # pydantic's ValidationError is one
-            what = f"a chunk of type {str(chunk.chunk_type)[:100]}"
-            raise ChunkError(
-                f"op {op!r} emitted {what} that cannot be streamed: {error_text(error)}"
-            ) from None
-        return OwnedChunk(owned, size)
 
     def _drop(self, op: str) -> None:
         if not self._drop_logged:
@@ -271,72 +246,99 @@ class Run:
         Whatever the body does, this raises nothing but the cancellation of its task.
         """
         state = RunState.CANCELLED
+        error: Exception | None = None
+        running.set((self.id, self.flow))
         if self.observer is not None:
             self.observer.run_started(self)
         try:
-            with self._scope:
-                self.error = await outcome(body)
-                state = RunState.DONE if self.error is None else RunState.FAILED
-            if state is RunState.CANCELLED and self._stopped_by is not None:
-                state, self.error = RunState.FAILED, self._stopped_by
+            with self._scope, self._abandon_scope:
+                error = await outcome(body)
+                state = RunState.DONE if error is None else RunState.FAILED
         finally:
-            self._end(state)
+            self._end(state, error)
 
-    def _end(self, state: RunState) -> None:
-        last: FlowStreamChunk | None = None
+    def check_deadlines(self) -> None:
+        """Stop the run if one of its deadlines has passed; the app calls this now and then."""
+        now = time.monotonic()
+        deadlines = self.limits.deadlines
+        if self._cancelled:
+            if now - self._cancelled > self.limits.cleanup:
+                self._abandon()
+        elif deadlines.total is not None and now - self._began > deadlines.total:
+            self._time_out("total", f"did not end within {deadlines.total:g} s")
+        elif not self.limits.streamed:
+            pass
+        elif self._channel.waiting_senders:
+            self._last_data = now  # it is the reader who is slow
+        elif not self.chunks:
+            if deadlines.first_chunk is not None and now - self._began > deadlines.first_chunk:
+                self._time_out("first_chunk", f"emitted nothing within {deadlines.first_chunk:g} s")
+        elif deadlines.idle is not None and now - self._last_data > deadlines.idle:
+            self._time_out("idle", f"emitted nothing for {deadlines.idle:g} s")
+
+    def _time_out(self, deadline: str, what: str) -> None:
+        message = f"flow {self.flow!r} {what} (deadlines.{deadline})"
+        for op in self.active_ops:
+            self.blame(op.name)
+        self.fail(RunTimeoutError(message, f"{deadline}_timeout"))
+
+    def _abandon(self) -> None:
+        self.abandoned = True
+        # Cancellation is delivered again and again, which would keep the event loop busy.
+        self._abandon_scope.shield = True
+        logger.error(
+            "run %s of flow %r: op %s ignores its cancellation; after %g s the run ends without it",
+            *(self.id, self.flow, ", ".join(repr(op.name) for op in self.active_ops) or "?"),
+            self.limits.cleanup,
+        )
+        self._end(RunState.CANCELLED, None)
+
+    def _end(self, state: RunState, error: Exception | None) -> None:
+        if self.state is not RunState.RUNNING:
+            return  # it was abandoned
+        if state is RunState.CANCELLED and self._stopped_by is not None:
+            state, error = RunState.FAILED, self._stopped_by
+        last: list[FlowStreamChunk] = []
         if state is RunState.DONE:
             try:
                 last = self._unstreamed_answer()
-            except ChunkError as error:
-                state, self.error = RunState.FAILED, error
-        if state is RunState.FAILED:
-            last = self.failure = self._error_chunk(self.error)
+            except ChunkError as fault:
+                state, error = RunState.FAILED, fault
+        if state is not RunState.DONE:
+            self.failure = self._tell(error)
+            last = [self.failure]
+        self.error = error
         self.state = state
+        self.ended_at = time.time()
         self._channel.close(last)
-        if state is RunState.CANCELLED:
-            self._channel.discard()
-            logger.info("run %s of flow %r: cancelled (%s)", self.id, self.flow, self.cancel_reason)
         self._finished.set()
         if self.observer is not None:
-            self.observer.run_finished(self, self.error)
+            self.observer.run_finished(self, error)
+        for callback in self._callbacks:
+            callback(self)
 
-    def _unstreamed_answer(self) -> FlowStreamChunk | None:
+    def _unstreamed_answer(self) -> list[FlowStreamChunk]:
         response = self.response
         if response.answer == "" and not response.metadata:
-            return None
+            return []
         chunk = FlowStreamChunk.model_construct(
             chunk_type=ChunkEnum.ANSWER,
             chunk=response.answer,
             done=False,
             metadata=response.metadata,
         )
-        chunk = self._own(chunk, self.flow).chunk
-        response.answer, response.metadata = chunk.chunk, chunk.metadata
-        return None if self._answered or response.answer == "" else chunk
+        owned = own_chunk(chunk, self.id, self.flow)
+        response.answer, response.metadata = owned.chunk.chunk, owned.chunk.metadata
+        if self._answered or response.answer == "":
+            return []
+        pieces = [owned]
+        if owned.size > self.limits.max_chunk_bytes and isinstance(response.answer, str):
+            pieces = split_text(owned, self.flow, self.limits.max_chunk_bytes)
+        self.chunks += len(pieces)
+        return [piece.chunk for piece in pieces]
 
-    def _error_chunk(self, error: BaseException | None) -> FlowStreamChunk:
-        error_id = secrets.token_hex(6)
-        metadata: dict[str, Any] = {"code": "op_failed", "error_id": error_id}
-        if isinstance(error, FlowcoreError):
-            metadata["code"] = error.code
-        if isinstance(error, RunFailedError):
-            # Whatever is wrong with its metadata, the error itself has to be told.
-            with suppress(Exception):
-                metadata.update(from_json(json_bytes(error.metadata, fallback=str)))
-        if self._failed_op:
-            metadata["op"] = self._failed_op
-        text = error_text(error)
-        # The text of our own errors says it all; an op's exception needs its place.
-        ours = isinstance(error, FlowcoreError) and not logger.isEnabledFor(logging.DEBUG)
-        logger.error(
-            "run %s of flow %r failed (error id %s): %s",
-            *(self.id, self.flow, error_id, text),
-            exc_info=None if ours or error is None else (type(error), error, user_traceback(error)),
-        )
-        return FlowStreamChunk(
-            flow_id=self.id, chunk_type=ChunkEnum.ERROR, chunk=text, metadata=metadata
-        )
-
-
-def _text(payload: object) -> str:
-    return payload if isinstance(payload, str) else json_bytes(payload).decode()
+    def _tell(self, error: Exception | None) -> FlowStreamChunk:
+        if error is None:
+            return cancelled_chunk(self.id, self.flow, self.cancel_reason)
+        show = self.limits.show_errors
+        return error_chunk(self.id, self.flow, error, op=self._failed_op, show=show)

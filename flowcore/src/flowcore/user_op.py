@@ -192,6 +192,7 @@ class UserOp(Op, ABC):
             run.observer.op_started(run, self)
         streams: list[ChatStream] = []
         token = open_streams.set(streams)
+        run.active_ops.append(self)
         failure: BaseException | None = None
         try:
             return await self._try()
@@ -202,6 +203,7 @@ class UserOp(Op, ABC):
             open_streams.reset(token)
             if streams:
                 await close_streams(streams)
+            run.active_ops.remove(self)
             if run.observer is not None:
                 run.observer.op_finished(run, self, failure)
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -16,7 +16,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from flowcore.errors import RunFailedError
+from flowcore.errors import RunCancelledError, RunFailedError
 from flowcore.failure import error_text
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ _thread = threading.local()
 
 def is_worker() -> bool:
     """Whether the calling thread is a worker that runs a sync op."""
-    return getattr(_thread, "works", False)
+    return getattr(_thread, "call", None) is not None
 
 
 async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
@@ -41,7 +41,7 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
     if _in_worker.get():
         # The thread that waits for this call sleeps meanwhile. Were this one to wait for a place
         # as well, a pool full of such callers would wait for ever.
-        return await _start_thread(function)
+        return await _start_thread(function, _Call())
     soon = _scheduler()
     place = object()
     lock = threading.Lock()
@@ -66,7 +66,7 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
 
     await limiter.acquire_on_behalf_of(place)
     try:
-        return await _start_thread(work)
+        return await _start_thread(work, call)
     finally:
         with lock:
             running = call.state is _State.RUNNING
@@ -95,14 +95,22 @@ class _State(Enum):
 @dataclass
 class _Call:
     state: _State = _State.WAITING
+    scopes: set[anyio.CancelScope] = field(default_factory=set[anyio.CancelScope])
+    left: bool = False
+    """Whether nobody waits for the thread any more; like ``scopes``, known to the loop only."""
 
     def was_abandoned(self) -> bool:
         return self.state is _State.ABANDONED
 
+    def leave(self) -> None:
+        self.left = True
+        for scope in tuple(self.scopes):
+            scope.cancel()
 
-async def _start_thread(function: Callable[[], T]) -> T:
+
+async def _start_thread(function: Callable[[], T], call: _Call) -> T:
     def guarded() -> T:
-        _thread.works = True
+        _thread.call = call
         try:
             return function()
         except Exception:
@@ -111,10 +119,13 @@ async def _start_thread(function: Callable[[], T]) -> T:
             # A coroutine into which GeneratorExit is thrown is closed, past every handler.
             raise RunFailedError(f"an op raised {error_text(error)}") from error
         finally:
-            _thread.works = False
+            _thread.call = None
 
     unlimited = anyio.CapacityLimiter(1)
-    return await anyio.to_thread.run_sync(guarded, limiter=unlimited, abandon_on_cancel=True)
+    try:
+        return await anyio.to_thread.run_sync(guarded, limiter=unlimited, abandon_on_cancel=True)
+    finally:
+        call.leave()
 
 
 def from_worker(
@@ -123,6 +134,22 @@ def from_worker(
     """Run ``function`` in the event loop and wait for it, from the worker thread of a sync op.
 
     Raises:
+        RunCancelledError: If the op is cancelled meanwhile, or was before.
         RuntimeError: If the calling thread was not started by flowcore (anyio).
     """
-    return anyio.from_thread.run(partial(function, *args, **kwargs))
+    call: _Call = getattr(_thread, "call", None) or _Call()
+    return anyio.from_thread.run(_run_in_loop, call, partial(function, *args, **kwargs))
+
+
+async def _run_in_loop(call: _Call, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    # Not in the scope in which the thread was started: that one is left when the op is cancelled,
+    # and what is in a scope that was left is never cancelled, or for ever.
+    with anyio.CancelScope(shield=True) as scope:
+        call.scopes.add(scope)
+        if call.left:
+            scope.cancel()
+        try:
+            return await function()
+        finally:
+            call.scopes.discard(scope)
+    raise RunCancelledError("the op was cancelled")

@@ -1,0 +1,94 @@
+"""What ops emit, turned into chunks that belong to a run."""
+
+from __future__ import annotations
+
+from pydantic_core import from_json
+
+from flowcore.channel import OwnedChunk
+from flowcore.errors import ChunkError
+from flowcore.failure import error_text
+from flowcore.payload import json_bytes, repair_surrogates
+from flowcore.schema import ChunkEnum, FlowStreamChunk
+
+_SPLIT_TYPES = frozenset({ChunkEnum.ANSWER, ChunkEnum.THINK})
+
+
+def own_chunk(chunk: FlowStreamChunk, run_id: str, op: str) -> OwnedChunk:
+    """Return a checked copy of a chunk, for a run.
+
+    A copy, for the op may keep the chunk, change it or send it to other runs as well; and a
+    checked one, for assignments to a chunk's fields are not.
+
+    Args:
+        chunk: The chunk.
+        run_id: Identifier of the run.
+        op: Name of the op, for messages.
+
+    Raises:
+        ChunkError: If the payload has no JSON form.
+    """
+    payload, metadata = chunk.chunk, chunk.metadata
+    size = 0
+    try:
+        if not isinstance(payload, str):
+            text = json_bytes(payload)
+            size += len(text)
+            payload = from_json(text)
+        elif payload.isascii():
+            size += len(payload)
+        else:
+            payload = repair_surrogates(payload)
+            size += len(payload.encode())
+        if metadata:
+            text = json_bytes(metadata)
+            size += len(text)
+            metadata = from_json(text)
+        owned = FlowStreamChunk(
+            flow_id=run_id,
+            chunk_type=chunk.chunk_type,
+            chunk=payload,
+            done=chunk.done,
+            metadata=metadata,
+        )
+    except ValueError as error:  # pydantic's ValidationError is one
+        what = f"a chunk of type {str(chunk.chunk_type)[:100]}"
+        raise ChunkError(
+            f"op {op!r} emitted {what} that cannot be streamed: {error_text(error)}"
+        ) from None
+    return OwnedChunk(owned, size)
+
+
+def split_text(owned: OwnedChunk, op: str, limit: int) -> list[OwnedChunk]:
+    """Return a chunk whose text is too long as several, in order.
+
+    Args:
+        owned: The chunk.
+        op: Name of the op, for messages.
+        limit: How large each may be, in bytes.
+
+    Raises:
+        ChunkError: If it is no text.
+    """
+    whole = owned.chunk
+    text = whole.chunk
+    if not isinstance(text, str) or whole.chunk_type not in _SPLIT_TYPES:
+        raise ChunkError(
+            f"op {op!r} emitted a chunk of type {whole.chunk_type} with {owned.size} bytes; "
+            f"max_chunk_bytes is {limit}"
+        )
+    step = limit if text.isascii() else limit // 4  # no character has more than 4 bytes
+    texts = [text[start : start + step] for start in range(0, len(text), step)]
+    pieces = [
+        whole.model_copy(update={"chunk": piece, "metadata": {}, "done": False}) for piece in texts
+    ]
+    # What is said of the whole stands at its end.
+    pieces[-1] = whole.model_copy(update={"chunk": texts[-1]})
+    return [
+        OwnedChunk(piece, len(piece_text.encode()))
+        for piece, piece_text in zip(pieces, texts, strict=True)
+    ]
+
+
+def plain_text(payload: object) -> str:
+    """Return the text of a payload, which is JSON if it is no text."""
+    return payload if isinstance(payload, str) else json_bytes(payload).decode()

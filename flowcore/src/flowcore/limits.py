@@ -1,0 +1,107 @@
+"""What bounds a run: how long it may take, and how much of it may wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from flowcore.run import Run
+
+_YEAR = 366 * 86_400.0
+Seconds = Annotated[float, Field(gt=0, le=_YEAR)]
+
+
+class FlowDeadlines(BaseModel):
+    """The deadlines of a flow's runs, in seconds; None stands for no limit.
+
+    Attributes:
+        first_chunk: From the start of a streamed run to its first chunk.
+        idle: From one chunk of a streamed run to the next; the time in which ops wait for a slow
+            reader does not count.
+        total: From the start of a run to its end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first_chunk: Seconds | None = 300.0
+    idle: Seconds | None = 300.0
+    total: Seconds | None = 3600.0
+
+    def overridden_by(self, own: FlowDeadlines) -> FlowDeadlines:
+        """Return these deadlines, with what ``own`` says explicitly in their place."""
+        return self.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+
+class Deadlines(FlowDeadlines):
+    """The deadlines of all runs of an app.
+
+    Attributes:
+        cleanup: How long the ops of a run that was cancelled may go on, in seconds; then the run
+            ends without them.
+    """
+
+    cleanup: Seconds = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What bounds one run.
+
+    Attributes:
+        max_chunks: How many chunks may wait for the reader.
+        max_bytes: How many bytes of content may wait for the reader.
+        max_chunk_bytes: How large the content of one chunk may be.
+        deadlines: How long the run may take.
+        cleanup: How long its ops may go on after a cancellation, in seconds.
+        streamed: Whether the deadlines for chunks apply.
+        show_errors: Whether callers see the text of exceptions that ops raise.
+    """
+
+    max_chunks: int = 256
+    max_bytes: int = 1024 * 1024
+    max_chunk_bytes: int = 4 * 1024 * 1024
+    deadlines: FlowDeadlines = field(default_factory=FlowDeadlines)
+    cleanup: float = 5.0
+    streamed: bool = False
+    show_errors: bool = True
+
+    def shortest(self) -> float:
+        """Return the shortest deadline, in seconds."""
+        return min([self.cleanup, *(value for _, value in self.deadlines if value is not None)])
+
+
+class Watchdog:
+    """Ends the runs whose time is over.
+
+    It looks at all of them in turn, so that neither a run nor a chunk has to set a timer.
+
+    Args:
+        runs: The runs of an app, by id; it may change all the time.
+        limits: What bounds them; a deadline is noticed late by a tenth of the shortest of all, or
+            by a second if that is less.
+    """
+
+    def __init__(self, runs: Mapping[str, Run], limits: Iterable[RunLimits]) -> None:
+        self._runs = runs
+        self._interval = min([10.0, *(each.shortest() for each in limits)]) / 10
+        self._awake = anyio.Event()
+
+    def wake(self) -> None:
+        """Note that there is a run."""
+        self._awake.set()
+
+    async def watch(self) -> None:
+        """Look at the runs now and then, for as long as there are any, until this is cancelled."""
+        while True:
+            await self._awake.wait()
+            await anyio.sleep(self._interval)
+            for run in tuple(self._runs.values()):
+                run.check_deadlines()
+            if not self._runs:
+                self._awake = anyio.Event()
