@@ -126,24 +126,62 @@ async def test_a_client_that_leaves_during_its_upload_starts_no_run(serve):
     assert not watch.started.is_set()
 
 
-async def test_a_client_that_pipelined_a_byte_is_missed_within_two_heartbeats(serve, post):
+@pytest.mark.parametrize("leave", [close, reset, half_close])
+@pytest.mark.parametrize("ahead", [b"G", HEALTH, b"\r\n", b"x" * 50_000])
+async def test_a_client_that_sent_ahead_and_leaves_is_missed_at_once(
+    serve, post, leave: Leave, ahead: bytes
+):
     watch = Watch()
-    async with serve({"watched": "WatchedOp()"}, watch.op(), heartbeat=0.2) as server:
+    async with serve({"watched": "WatchedOp()"}, watch.op()) as server:
         await server.exchange(HEALTH)
         tasks_before = len(asyncio.all_tasks())
         connection = await server.connect()
-        await connection.send(post("/watched") + b"G")
+        await connection.send(post("/watched") + ahead)
         with anyio.fail_after(5):
             await watch.started.wait()
-        await reset(connection)
+        await leave(connection)
 
-        with anyio.fail_after(1):
+        with anyio.fail_after(0.5):
             await watch.ended.wait()
+        await connection.aclose()
         with anyio.fail_after(2):
             while len(asyncio.all_tasks()) > tasks_before:
                 await anyio.sleep(0.02)
 
     assert watch.endings == 1
+
+
+async def test_a_client_that_sends_far_ahead_of_its_answer_is_disconnected(serve, post):
+    watch = Watch()
+    async with serve({"watched": "WatchedOp()"}, watch.op()) as server:
+        async with await server.connect() as connection:
+            await connection.send(post("/watched"))
+            with anyio.fail_after(5):
+                await watch.started.wait()
+                with suppress(anyio.BrokenResourceError):
+                    await connection.send(b"x" * 100_000)
+                await watch.ended.wait()
+
+    assert watch.endings == 1
+
+
+async def test_a_client_that_leaves_while_the_app_does_not_read_its_upload_is_missed(serve, post):
+    watch = Watch()
+    async with serve({"watched": "WatchedOp()"}, watch.op()) as server:
+        await server.exchange(HEALTH)
+        tasks_before = len(asyncio.all_tasks())
+        connection = await server.connect()
+        # Refused at once, but the body goes on.
+        await connection.send(post("/nowhere", b"x" * 10_000)[:-9_000])
+        with anyio.fail_after(1):
+            assert (await connection.receive()).startswith(b"HTTP/1.1 404 ")
+        await reset(connection)
+
+        with anyio.fail_after(2):
+            while len(asyncio.all_tasks()) > tasks_before:
+                await anyio.sleep(0.02)
+
+    assert not watch.started.is_set()
 
 
 async def test_a_client_that_does_not_read_suspends_the_op(serve, post):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 
 import anyio
 import h2.config
@@ -156,18 +157,15 @@ async def exchange(server, data: bytes) -> bytes:
     async with await server.connect() as connection, anyio.create_task_group() as tasks:
 
         async def send() -> None:
-            try:
+            with suppress(anyio.BrokenResourceError):
                 await connection.send(data)
-            except anyio.BrokenResourceError:
-                return
 
         tasks.start_soon(send)
         answer = b""
-        while True:
-            try:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
                 answer += await connection.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                return answer
+    return answer
 
 
 @pytest.mark.parametrize("protocols", [b"h2c", b"H2C", b"h2c, websocket-next", b"h2"])

@@ -8,6 +8,10 @@ that will be refused, answers malformed requests without a body, and resets conn
 answer is on its way.
 """
 
+# Hypercorn's types are partly unknown, and its server does not expect another protocol.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
 import asyncio
@@ -46,7 +50,7 @@ class Http1Server(TCPServer):
         *args: The arguments of Hypercorn's server.
     """
 
-    protocol: Http1Protocol  # pyright: ignore[reportIncompatibleVariableOverride]
+    protocol: Http1Protocol
 
     def __init__(self, peer: Peer, check: Check, *args: Any) -> None:
         super().__init__(*args)
@@ -73,6 +77,8 @@ class Http1Server(TCPServer):
                 )
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
+                self.protocol.over = True
+                await self.idle_task.stop()
         finally:
             await self._close()
 
@@ -83,6 +89,8 @@ class Http1Server(TCPServer):
             if self.protocol.is_unread and not (self.reader.at_eof() or self.writer.is_closing()):
                 await self._close_gently()
                 return
+        elif isinstance(event, Updated) and self.protocol.over:
+            return
         await super().protocol_send(event)
 
     async def _close_gently(self) -> None:
@@ -119,7 +127,7 @@ class Http1Protocol(H11Protocol):
         over: Whether the connection is to be closed; what still comes is dropped.
     """
 
-    connection: h11.Connection  # pyright: ignore[reportIncompatibleVariableOverride]
+    connection: h11.Connection
 
     def __init__(self, check: Check, *args: Any) -> None:
         super().__init__(*args)
@@ -158,7 +166,7 @@ class Http1Protocol(H11Protocol):
         """Take what has come, or the news that the connection is lost."""
         if not isinstance(event, RawData):
             await super().handle(event)
-        elif not self.over:
+        elif event.data and not self.over:
             self.connection.receive_data(event.data)
             if self.connection.their_state not in {h11.DONE, h11.MUST_CLOSE}:
                 await self._handle_events()

@@ -28,12 +28,14 @@ class LingeringBody(StreamedBody):
         self._data = data
         self._rest = rest
         self._sent = False
+        # A client that waits for leave to send, and gets this answer, sends nothing.
+        self._awaits_rest = not holds_body_back()
 
     async def __anext__(self) -> bytes:
         if not self._sent:
             self._sent = True
             return self._data
-        if holds_body_back():
+        if not self._awaits_rest:
             raise StopAsyncIteration
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):

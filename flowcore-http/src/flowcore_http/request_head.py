@@ -52,7 +52,8 @@ def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProbl
     if error.error_status_hint == 501:
         detail = "Of all transfer codings, only chunked is understood, and only once."
         return HttpProblem(501, "not_implemented", detail)
-    return HttpProblem(400, "bad_request", f"This is not valid HTTP/1.1: {str(error)[:200]}.")
+    reason = str(error).partition(": bytearray")[0][:200]  # h11 quotes what it read
+    return HttpProblem(400, "bad_request", f"The request is malformed: {reason}.")
 
 
 def _fault_of_target(request: h11.Request) -> HttpProblem | None:
