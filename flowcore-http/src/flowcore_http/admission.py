@@ -10,6 +10,7 @@ from quart import Quart, Response, g, request
 from flowcore import ConfigError, FlowApp, Run
 from flowcore_http.addresses import block_of, client_address, parse_proxies
 from flowcore_http.auth import PUBLIC, caller_of
+from flowcore_http.forwarded import is_forwarded
 from flowcore_http.hosts import check_host
 from flowcore_http.keys import load_keys
 from flowcore_http.quota import RunQuota
@@ -60,6 +61,8 @@ class Admission:
             return Response(status=204)
         if self.keys:
             g.caller = caller_of(request, self.keys)
+        if is_forwarded(request):
+            return None
         client = self._client()
         if self._rate_limit is not None and request.endpoint not in _UNCOUNTED:
             await self._rate_limit.check(client)

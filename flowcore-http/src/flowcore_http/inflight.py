@@ -11,6 +11,7 @@ from quart.asgi import ASGIHTTPConnection
 
 from flowcore import Run
 from flowcore_http.peer import lost_because
+from flowcore_http.streamed import BodyCutError
 
 if TYPE_CHECKING:
     from hypercorn.typing import (
@@ -67,6 +68,8 @@ class InFlight:
         self._idle.clear()
         try:
             await self._app(scope, receive, send_to_client)
+        except BodyCutError:
+            pass  # the server closes a connection on which an answer is left unfinished
         except Exception:
             if not client_lost:
                 raise

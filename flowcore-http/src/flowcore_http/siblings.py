@@ -7,13 +7,12 @@ forwarded by another process, so it is never forwarded again; no header has a sa
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -21,17 +20,14 @@ from quart import Quart, Request, Response
 from werkzeug.datastructures import Headers
 
 from flowcore_http.connections import serve, server_config
+from flowcore_http.forwarded import Forwarded, is_forwarded
 from flowcore_http.problem import HttpProblem
 from flowcore_http.settings import HttpSettings
-from flowcore_http.streamed import StreamedBody
-
-if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from flowcore_http.streamed import BodyCutError, StreamedBody
 
 ANSWER_SECONDS = 5.0
 """How long a process may take to begin its answer."""
 
-_FORWARDED = "flowcore.forwarded"
 _OF_THE_CONNECTION = frozenset(
     {
         "connection",
@@ -50,21 +46,17 @@ _LOST = (httpx.TransportError, OSError)
 logger = logging.getLogger("flowcore.http.workers")
 
 
-def is_forwarded(request: Request) -> bool:
-    """Whether another process of this service passed the request on, having let it in."""
-    return cast("dict[str, Any]", request.scope).get(_FORWARDED, False)
-
-
 class Siblings:
     """The other processes of a service, as one of them sees them.
 
     Args:
         folder: The folder of their sockets.
+        pid: The process that this one is.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pid: int) -> None:
         self._folder = folder
-        self._own = socket_path(folder, os.getpid())
+        self._own = socket_path(folder, pid)
         # httpx would read the certificates of all authorities for each connection.
         self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -79,7 +71,7 @@ class Siblings:
             sock.setblocking(False)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(serve, _Forwarded(quart), config, sock, closing.wait)
+                    tasks.start_soon(serve, Forwarded(quart), config, sock, closing.wait)
                     yield
                     closing.set()
             finally:
@@ -144,19 +136,6 @@ def socket_path(folder: Path, pid: int) -> Path:
     return folder / f"{pid}.sock"
 
 
-class _Forwarded:
-    """Marks what comes in through the socket of a process."""
-
-    def __init__(self, app: Quart) -> None:
-        self._app = app
-
-    async def __call__(
-        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        cast("dict[str, Any]", scope)[_FORWARDED] = True
-        await self._app(scope, receive, send)
-
-
 class _Answer(StreamedBody):
     """A sibling's answer to a request; as the body of a response it is read while it is sent."""
 
@@ -193,7 +172,7 @@ class _Answer(StreamedBody):
             return await anext(self._parts)
         except _LOST as error:
             logger.warning("an answer of another process was cut: %r", error)
-            raise ConnectionAbortedError("the process that answered is gone") from None
+            raise BodyCutError("the process that answered is gone") from None
 
     async def close(self) -> None:
         """End the connection, whatever the sibling still has to say."""

@@ -10,6 +10,10 @@ from typing import Self
 from quart.wrappers.response import ResponseBody
 
 
+class BodyCutError(Exception):
+    """Raised by a body that cannot be sent to its end; the connection is closed, which tells so."""
+
+
 class StreamedBody(ResponseBody):
     """A body whose next piece is asked for when the one before has been written.
 

@@ -138,7 +138,7 @@ class Worker(BaseWorker):
     @asynccontextmanager
     async def _beside(self, quart: Quart) -> AsyncGenerator[None]:
         application = cast("Application", self.app)
-        siblings = Siblings(application.folder)
+        siblings = Siblings(application.folder, os.getpid())
         quart.extensions["flowcore_http.siblings"] = siblings.ask
         listening = siblings.listening(quart, application.settings)
         async with listening, anyio.create_task_group() as tasks:
