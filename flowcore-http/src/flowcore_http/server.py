@@ -14,6 +14,7 @@ from flowcore_http.access import run_started
 from flowcore_http.admission import Admission
 from flowcore_http.body import read_object
 from flowcore_http.docs import add_docs
+from flowcore_http.hosts import HostBlindQuart
 from flowcore_http.inflight import CONNECTION_CLASS, InFlight, tie
 from flowcore_http.linger import LingeringBody
 from flowcore_http.openapi import openapi_document
@@ -41,7 +42,7 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     """
     check_names(app)
     settings = settings or HttpSettings()
-    quart = Quart("flowcore_http", static_folder=None)
+    quart = HostBlindQuart("flowcore_http", static_folder=None)
     quart.config["MAX_CONTENT_LENGTH"] = None
     quart.config["RESPONSE_TIMEOUT"] = None
     # Otherwise //name redirects to a URL that is made from the Host header.
