@@ -22,7 +22,10 @@ OTHER_PYTHONS = [version for version in ("3.11", "3.12", "3.13") if version != T
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
-TEST_TOOLS = ("pytest", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv")
+TEST_TOOLS = (
+    *("pytest", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
+    "gunicorn; sys_platform != 'win32'",
+)
 
 
 def install(session: nox.Session, *tools: str, editable: bool = False) -> None:
@@ -80,7 +83,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     # Editable, or the sources and the installed copies are two sets of classes to the checker.
-    install(session, "pyright", "nox", "types-PyYAML", *TEST_TOOLS, editable=True)
+    install(session, "pyright", "nox", "types-PyYAML", "types-gunicorn", *TEST_TOOLS, editable=True)
     session.run("pyright")
 
 
