@@ -189,7 +189,10 @@ def test_every_endpoint_but_those_listed_wants_a_key(make_app):
     quart = create_app(make_app(FLOWS, CountOp, WhoOp), HttpSettings(api_keys=KEYS))
 
     assert {"docs.css", "docs.html", "docs.js", "health", "ready"} == PUBLIC
-    assert {rule.endpoint for rule in quart.url_map.iter_rules()} - PUBLIC >= {"openapi", "flow:demo"}
+    assert {rule.endpoint for rule in quart.url_map.iter_rules()} - PUBLIC >= {
+        "openapi",
+        "flow:demo",
+    }
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])

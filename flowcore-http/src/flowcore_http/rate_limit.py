@@ -142,14 +142,14 @@ class Windows(MemoryStorage):
 
     def __init__(self) -> None:
         super().__init__()
-        self._entries: OrderedDict[str, deque[float]] = OrderedDict()
+        self.clients: OrderedDict[str, deque[float]] = OrderedDict()
         self._count = 0
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count a request, or return False if the window of ``expiry`` seconds is full."""
         now = time.monotonic()
-        window = self._entries.setdefault(key, deque())
-        self._entries.move_to_end(key)
+        window = self.clients.setdefault(key, deque())
+        self.clients.move_to_end(key)
         while window and window[0] <= now - expiry:
             window.popleft()
             self._count -= 1
@@ -163,7 +163,7 @@ class Windows(MemoryStorage):
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Return when the oldest entry was made, by the machine's clock, and their number."""
         del limit, expiry
-        window = self._entries.get(key)
+        window = self.clients.get(key)
         if not window:
             return time.time(), 0
         return time.time() - (time.monotonic() - window[0]), len(window)
@@ -171,9 +171,9 @@ class Windows(MemoryStorage):
     def _forget(self, before: float) -> None:
         """Drop up to two clients from whom nothing came since, or of whom there are too many."""
         for _ in range(2):
-            oldest = next(iter(self._entries.values()))
+            oldest = next(iter(self.clients.values()))
             if (oldest and oldest[-1] > before) and self._count <= _MAX_ENTRIES:
                 return
-            if len(self._entries) == 1:
+            if len(self.clients) == 1:
                 return
-            self._count -= len(self._entries.popitem(last=False)[1])
+            self._count -= len(self.clients.popitem(last=False)[1])
