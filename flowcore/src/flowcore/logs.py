@@ -50,12 +50,14 @@ def configure(level: str, kind: str) -> None:
 class TextFormatter(logging.Formatter):
     """One line for each record; the lines of a traceback follow, indented.
 
-    A record that was logged inside a run names the run.
+    A record that was logged inside a run names the run, and one of several processes its number.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record, without a newline at its end."""
-        where = f"{self.formatTime(record)} {record.levelname} {record.name}: "
+        worker = getattr(record, "worker", None)
+        who = record.name if worker is None else f"{record.name} [worker {worker}]"
+        where = f"{self.formatTime(record)} {record.levelname} {who}: "
         message = record.getMessage()
         run = getattr(record, "run_id", "")
         if run and run not in message:
@@ -77,7 +79,7 @@ def json_formatter() -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - only where it is asked for
 
     return JsonFormatter(
-        ["levelname", "name", "message", "process"],
+        ["time", "levelname", "name", "message", "process"],
         rename_fields={"levelname": "level", "name": "logger"},
         json_ensure_ascii=True,
         timestamp="time",
