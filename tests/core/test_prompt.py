@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -201,6 +202,19 @@ def test_a_file_that_is_not_text_or_too_large_is_refused(tmp_path: Path) -> None
         (tmp_path / "x.yaml").write_bytes(content)
         with pytest.raises(PromptError, match=r"x\.yaml"):
             Prompts(tmp_path / "x.yaml")
+
+
+def test_what_is_no_regular_file_is_refused_without_waiting_for_its_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path("/dev/zero")):
+        with pytest.raises(PromptError, match="not a regular file"):
+            Prompts(path)
+
+
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="cannot read the prompt file"):
+        Prompts(tmp_path / "x\0y")
 
 
 def test_an_empty_file_has_no_prompts(write: Write) -> None:

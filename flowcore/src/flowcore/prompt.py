@@ -72,12 +72,16 @@ def prompt_file(source: Path) -> Path:
 
 def _load(path: Path) -> MappingProxyType[str, str]:
     try:
+        # A pipe or a device might never end.
+        if path.exists() and not path.is_file():
+            raise PromptError(f"prompt file {path} is not a regular file")
         with path.open("rb") as file:
             raw = file.read(MAX_PROMPT_FILE_BYTES + 1)
         if len(raw) > MAX_PROMPT_FILE_BYTES:
             raise PromptError(f"prompt file {path} is larger than {MAX_PROMPT_FILE_BYTES} bytes")
         texts: Any = parse_yaml(raw.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # ValueError: bytes that are not UTF-8, or a path that no file can have.
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise PromptError(f"cannot read the prompt file {path}: {error}") from error
     if not isinstance(texts, dict | None):
         raise PromptError(f"prompt file {path} must be a mapping of names to texts")
