@@ -111,16 +111,11 @@ class Service:
 
     async def logged(self, pattern: str) -> re.Match[str]:
         """Wait until a pattern stands in what the processes wrote."""
-        try:
-            ended = False
-            with anyio.fail_after(20):
-                while not (found := re.search(pattern, self.log, re.MULTILINE)):
-                    if ended:
-                        raise TimeoutError
-                    await anyio.sleep(0.01)
-                    ended = self._process.returncode is not None and self.log_ended
-        except TimeoutError:
-            pytest.fail(f"{pattern!r} is not in the log:\n{self.log}")
+        deadline = time.monotonic() + 20
+        while not (found := re.search(pattern, self.log, re.MULTILINE)):
+            if self.log_ended or time.monotonic() > deadline:
+                pytest.fail(f"{pattern!r} is not in the log:\n{self.log}")
+            await anyio.sleep(0.01)
         return found
 
     async def workers(self, count: int, *without: int) -> set[int]:
@@ -324,6 +319,28 @@ def test_several_workers_without_fork_are_a_config_error(make_app, monkeypatch):
 def test_a_number_of_workers_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match="workers"):
         HttpSettings.model_validate({"workers": wrong})
+
+
+async def test_the_log_names_the_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWCORE_LOG_LEVEL", "INFO")
+    async with started(tmp_path) as service:
+        await service.workers(2)
+        for number in (1, 2):
+            await service.logged(rf"INFO flowcore\.http\.access \[worker {number}\]: POST /pid 200")
+
+
+async def test_the_log_as_json_names_worker_and_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWCORE_LOG_LEVEL", "INFO")
+    monkeypatch.setenv("FLOWCORE_LOG_FORMAT", "json")
+    async with started(tmp_path) as service:
+        workers = await service.workers(2)
+        for number in (1, 2):
+            await service.logged(rf'"worker": {number}\b')
+        lines = [json.loads(line) for line in service.log.splitlines() if line.startswith("{")]
+
+    seen = {(line["worker"], line["process"]) for line in lines if "worker" in line}
+    assert {pid for _, pid in seen} == workers
+    assert {number for number, _ in seen} == {1, 2}
 
 
 # --- signals ---
