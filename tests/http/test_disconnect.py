@@ -153,14 +153,16 @@ async def test_a_client_that_sent_ahead_and_leaves_is_missed_at_once(
 
 async def test_a_client_that_sends_far_ahead_of_its_answer_is_disconnected(serve, post):
     watch = Watch()
-    async with serve({"watched": "WatchedOp()"}, watch.op()) as server:
-        async with await server.connect() as connection:
-            await connection.send(post("/watched"))
-            with anyio.fail_after(5):
-                await watch.started.wait()
-                with suppress(anyio.BrokenResourceError):
-                    await connection.send(b"x" * 100_000)
-                await watch.ended.wait()
+    async with (
+        serve({"watched": "WatchedOp()"}, watch.op()) as server,
+        await server.connect() as connection,
+    ):
+        await connection.send(post("/watched"))
+        with anyio.fail_after(5):
+            await watch.started.wait()
+            with suppress(anyio.BrokenResourceError):
+                await connection.send(b"x" * 100_000)
+            await watch.ended.wait()
 
     assert watch.endings == 1
 

@@ -1,0 +1,285 @@
+"""Connections: how many there may be, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import resource
+import socket
+import struct
+import sys
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import pytest
+from anyio.streams.text import TextReceiveStream
+
+from flowcore import BaseAsyncOp, FlowStreamChunk
+from flowcore_http.connections import RESERVE
+from flowcore_http.descriptors import SPARE, connections_within_limit
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+KEPT = HEALTH.replace(b"Connection: close\r\n", b"")
+
+
+class WaitOp(BaseAsyncOp):
+    """Streams one chunk and waits."""
+
+    async def async_execute(self):
+        await self.context.add_stream_chunk(FlowStreamChunk(chunk="first"))
+        await anyio.sleep_forever()
+
+
+FLOWS = {"wait": "WaitOp()"}
+
+
+async def hold(stack: AsyncExitStack, server, post, count: int) -> None:
+    """Open streams, which stay until the stack is left."""
+    for _ in range(count):
+        connection = await stack.enter_async_context(await server.connect())
+        await connection.send(post("/wait"))
+        received = b""
+        while b"first" not in received:
+            received += await connection.receive()
+
+
+async def test_beyond_the_limit_requests_are_refused_at_once_and_health_is_answered(
+    serve, post, caplog
+):
+    async with serve(FLOWS, WaitOp, max_connections=3) as server:
+        with anyio.fail_after(10):
+            async with AsyncExitStack() as stack:
+                await hold(stack, server, post, 3)
+                refused = await server.exchange(post("/wait"))
+                health = await server.exchange(KEPT)
+                malformed = await server.exchange(b"nonsense\r\n\r\n")
+                assert len(server.app.runs) == 3
+            await server.no_runs()
+            served = await server.exchange(HEALTH)
+            async with AsyncExitStack() as stack:
+                await hold(stack, server, post, 3)
+
+    head, _, body = refused.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in head
+    assert b"connection: close" in head
+    assert b'"code":"too_many_connections"' in body
+    assert b"healthy" in health
+    assert b"connection: close" in health.lower()
+    assert malformed.startswith(b"HTTP/1.1 400 ")
+    assert served.startswith(b"HTTP/1.1 200 ")
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == ["all 3 connections (http.max_connections) are in use"]
+
+
+async def test_the_refusal_of_a_large_upload_reaches_its_client(serve, post):
+    async with serve(FLOWS, WaitOp, max_connections=1) as server:
+        with anyio.fail_after(10):
+            async with AsyncExitStack() as stack:
+                await hold(stack, server, post, 1)
+                async with await server.connect() as connection:
+                    await connection.send(post("/wait", b" " * 3_000_000))
+                    answer = await connection.receive()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+async def test_health_is_answered_also_when_silent_clients_have_taken_the_reserve(serve, post):
+    async with serve(FLOWS, WaitOp, max_connections=1) as server:
+        with anyio.fail_after(10):
+            async with AsyncExitStack() as stack:
+                await hold(stack, server, post, 1)
+                for _ in range(RESERVE + 5):
+                    await stack.enter_async_context(await server.connect())
+                assert b"healthy" in await server.exchange(HEALTH)
+
+
+async def test_clients_that_come_and_go_leave_nothing_behind(serve, post):
+    async with serve(FLOWS, WaitOp, max_connections=500) as server:
+        await server.exchange(HEALTH)
+        await asyncio.sleep(0.6)
+        tasks_before, files_before = len(asyncio.all_tasks()), open_files()
+        requests = [b"", b"G", KEPT, post("/wait"), post("/wait")[:70], post("/none") * 2]
+        for number in range(2000):
+            with socket.create_connection(("127.0.0.1", server.port)) as client:
+                client.setblocking(False)
+                client.send(requests[number % 6] or b"\n")
+                if number % 2:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if number % 10 == 0:
+                await anyio.sleep(0.005)
+        with anyio.fail_after(5):
+            assert b"healthy" in await server.exchange(HEALTH)
+        await server.no_runs()
+        with anyio.fail_after(5):
+            while len(asyncio.all_tasks()) > tasks_before or open_files() > files_before:
+                await anyio.sleep(0.05)
+
+    assert server.app.runs == {}
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+
+
+def test_a_limit_within_that_of_the_process_needs_no_word(caplog):
+    assert connections_within_limit(10) == 10
+    assert caplog.records == []
+
+
+def test_too_few_files_are_told_and_lower_the_limit(caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 10**9
+
+    possible = connections_within_limit(wanted)
+
+    assert possible == resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"http.max_connections is {wanted}" in record.getMessage()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
+
+
+SERVICE = """
+import os, resource, sys
+import anyio
+if sys.argv[1] == "asyncio":
+    sys.modules["uvloop"] = None
+from flowcore import BaseAsyncOp, C, FlowApp, FlowStreamChunk, hookimpl
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+@C.register_op()
+class FloodOp(BaseAsyncOp):
+    async def async_execute(self):
+        try:
+            while True:
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk="x" * 10_000))
+        finally:
+            say("flood ended")
+
+@C.register_op()
+class ScarceOp(BaseAsyncOp):
+    async def async_execute(self):
+        files = len(os.listdir("/proc/self/fd")) + 10
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+        say("files are scarce")
+
+class Reasons:
+    @hookimpl
+    def flowcore_run_finished(self, run):
+        say(f"cancelled because of {run.cancel_reason}.")
+
+FLOWS = {name: {"flow_content": f"{name.title()}Op()"} for name in ("flood", "scarce")}
+FLOWS["flood"]["stream"] = True
+HTTP = {"port": 0, "write_timeout": 1, "heartbeat": 60}
+app = FlowApp({"flow": FLOWS, "http": HTTP}, plugins=[Reasons()])
+app.service().run(app)
+"""
+
+
+class Service:
+    """A service in a process of its own, on one of the event loops."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.log = ""
+
+    @property
+    def files(self) -> int:
+        """How many files it has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """How long it has been busy."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def port(self) -> int:
+        return int(re.search(r"serving at http://127.0.0.1:(\d+)", self.log)[1])  # pyright: ignore[reportOptionalSubscript]
+
+    async def logged(self, pattern: str) -> None:
+        with anyio.fail_after(20):
+            while not re.search(pattern, self.log):
+                await anyio.sleep(0.01)
+
+    async def exchange(self, data: bytes) -> bytes:
+        received = b""
+        async with await anyio.connect_tcp("127.0.0.1", self.port) as connection:
+            await connection.send(data)
+            with suppress(anyio.EndOfStream):
+                while True:
+                    received += await connection.receive()
+        return received
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+async def service(request, tmp_path):
+    """Run the service on either event loop."""
+    command = [sys.executable, "-c", SERVICE, request.param]
+    async with (
+        await anyio.open_process(command, cwd=tmp_path) as process,
+        anyio.create_task_group() as tasks,
+    ):
+        running = Service(process.pid)
+
+        async def read_log() -> None:
+            assert process.stderr is not None
+            async for text in TextReceiveStream(process.stderr):
+                running.log += text
+
+        tasks.start_soon(read_log)
+        try:
+            await running.logged("serving at")
+            yield running
+        finally:
+            process.kill()
+            await process.wait()
+            tasks.cancel_scope.cancel()
+    assert "Traceback" not in running.log
+
+
+if sys.platform == "linux":
+
+    async def test_a_service_without_files_goes_on_when_there_are_some_again(service, post):
+        with anyio.fail_after(20):
+            await service.exchange(post("/scarce", b"{}", b"Connection: close"))
+            async with AsyncExitStack() as stack:
+                for _ in range(30):
+                    connection = await anyio.connect_tcp("127.0.0.1", service.port)
+                    await stack.enter_async_context(connection)
+                    await connection.send(KEPT)
+                await service.logged("cannot accept connections: .*Too many open files")
+                # It pauses and does not spin.
+                cpu_before = service.cpu_seconds
+                await anyio.sleep(1)
+                assert service.cpu_seconds - cpu_before < 0.3
+            assert b"healthy" in await service.exchange(HEALTH)
+        assert service.log.count("cannot accept") == 1
+
+    async def test_a_client_that_stalls_is_disconnected_and_the_run_tells_why(service, post):
+        await service.exchange(HEALTH)
+        before = service.files
+        async with await anyio.connect_tcp("127.0.0.1", service.port) as connection:
+            raw = connection.extra(anyio.abc.SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await connection.send(post("/flood"))
+            await service.logged("flood ended")
+            await service.logged(r"cancelled because of write_timeout\.")
+            with anyio.fail_after(2):
+                while service.files > before:
+                    await anyio.sleep(0.02)
+        assert b"healthy" in await service.exchange(HEALTH)
+
+    async def test_a_client_that_leaves_is_no_client_that_stalls(service, post):
+        async with await anyio.connect_tcp("127.0.0.1", service.port) as connection:
+            await connection.send(post("/flood"))
+            await connection.receive()
+        await service.logged(r"cancelled because of client\.")
