@@ -142,7 +142,7 @@ class Counts(dict[int, dict[str, int]]):
     def beyond(self, baseline: Counts) -> dict[str, int]:
         """How much more there is of what than there was."""
         # A connection or two may be about to close.
-        spare = {"runs": 0, "tasks": 4, "fds": 4, "threads": 4}
+        spare = {"runs": 0, "tasks": 4, "fds": 4, "threads": 12}
         more = {
             what: sum(c[what] for c in self.values()) - sum(c[what] for c in baseline.values())
             for what in spare
