@@ -108,6 +108,7 @@ def test_an_empty_file_says_nothing(write: Write, text: str) -> None:
         ("a: &a {b: *a}\n", "levels, perhaps through aliases"),
         ("a: &a [*a]\n", "levels, perhaps through aliases"),
         ("a: \0\n", "cannot be read"),
+        ("a\x85b\u2028c: ", "my.yaml:3: not valid YAML"),
         ("a: " + "[" * 5000 + "]" * 5000 + "\n", "my.yaml"),
     ],
 )

@@ -28,6 +28,10 @@ settings.register_profile(
     max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+# To search for more: pytest tests/properties --hypothesis-profile=thorough
+settings.register_profile(
+    "thorough", settings.get_profile("flowcore"), derandomize=False, max_examples=2000
+)
 settings.load_profile("flowcore")
 
 OPS = """

@@ -26,6 +26,8 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 _TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")
 )
+# YAML knows more of them than other files do.
+_LINE_BREAK = re.compile("[\n\x85\u2028\u2029]")
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})")
 
 
@@ -65,7 +67,7 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         message = f"not valid YAML: {error.problem or error.context}"
-        if error.problem_mark and "${" in text.split("\n")[error.problem_mark.line]:
+        if error.problem_mark and "${" in _LINE_BREAK.split(text)[error.problem_mark.line]:
             message += '; between { } or [ ], write a variable in quotes: "${NAME}"'
         snippet = error.problem_mark.get_snippet() if error.problem_mark else None
         if snippet and snippet.split("\n")[0].strip():
