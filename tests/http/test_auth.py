@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from quart import g
 
 from flowcore import BaseAsyncOp, ConfigError, FlowApp, FlowStreamChunk, load_config
@@ -257,7 +257,8 @@ async def test_keys_are_in_no_answer_log_or_repr(client, caplog, capfd):
         for path in ("/demo", "/openapi.json", "/docs", "/health", f"/{KEY[:5]}")
         for key in (KEY, f"{KEY}x")
     ]
-    settings = HttpSettings(api_keys=KEYS, rate_limit_storage=f"redis://:{KEY}@127.0.0.1")
+    storage = SecretStr(f"redis://:{KEY}@127.0.0.1")
+    settings = HttpSettings(api_keys=KEYS, rate_limit_storage=storage)
     texts = [answer.text + str(answer.headers) for answer in answers]
     texts += [repr(settings), str(settings), settings.model_dump_json(), *capfd.readouterr()]
     ours = [record for record in caplog.records if not record.name.startswith("http")]
@@ -273,7 +274,7 @@ async def test_a_client_presents_its_key(server):
         chunks = [chunk async for chunk in client.execute_stream_flow("demo")]
         assert [chunk["content"] for chunk in chunks] == ["x"]
 
-    def block() -> str:
+    def block() -> object:
         with SyncHttpClient(server.url, api_key=OTHER) as client:
             return client.execute_flow("who").answer
 

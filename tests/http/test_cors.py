@@ -107,7 +107,7 @@ async def test_a_page_may_read_why_it_was_refused(serve):
             response = await client.post(server.url + path, **content)
             assert response.status_code == status
             assert response.headers["Access-Control-Allow-Origin"] == "*"
-        assert "retry-after" in names(response, "Access-Control-Expose-Headers")
+            assert "retry-after" in names(response, "Access-Control-Expose-Headers")
 
 
 async def test_a_page_may_read_that_there_are_too_many_runs(serve):

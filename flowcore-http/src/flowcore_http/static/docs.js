@@ -8,6 +8,19 @@ function element(tag, options = {}, ...children) {
   return node;
 }
 
+// The key stays in this tab, and is gone when the tab is closed.
+const key = {
+  get: () => sessionStorage.getItem("flowcore.key"),
+  set: (value) => sessionStorage.setItem("flowcore.key", value),
+  forget: () => sessionStorage.removeItem("flowcore.key"),
+};
+
+function call(path, options = {}) {
+  const headers = { ...options.headers };
+  if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
+  return fetch(path, { ...options, headers });
+}
+
 function typeOf(schema) {
   const type = Array.isArray(schema.type) ? schema.type.join(" | ") : schema.type || "any";
   return schema.enum ? `${type}: ${schema.enum.map((v) => JSON.stringify(v)).join(", ")}` : type;
@@ -132,7 +145,7 @@ function tryPanel(path, method, schema) {
         options.body = input.value;
         options.headers = { "Content-Type": "application/json" };
       }
-      const response = await fetch(path.slice(1), options);
+      const response = await call(path.slice(1), options);
       const type = response.headers.get("Content-Type") || "";
       const show = type.startsWith("text/event-stream") ? showStream : showBody;
       await show(response, output, status);
@@ -166,10 +179,28 @@ function operationPanel(path, method, operation) {
   return element("details", { className: "operation" }, head, body);
 }
 
-async function main() {
+// Shows the field for the key where one is needed, or is in use.
+function showAccess(refused) {
+  const form = document.getElementById("access");
+  const status = document.getElementById("access-status");
+  form.hidden = !refused && !key.get();
+  // A link cannot send the key.
+  document.getElementById("document").hidden = !form.hidden;
+  if (!refused) status.textContent = key.get() ? "Your key is in use in this tab." : "";
+  else status.textContent = key.get() ? "This key is not known." : "This service asks for a key.";
+}
+
+async function show() {
   const list = document.getElementById("operations");
+  list.setAttribute("aria-busy", "true");
+  list.replaceChildren();
+  showAccess(false);
   try {
-    const api = await (await fetch("openapi.json")).json();
+    const response = await call("openapi.json");
+    showAccess(response.status === 401);
+    if (response.status === 401) return;
+    if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+    const api = await response.json();
     document.title = `${api.info.title} API`;
     document.getElementById("title").textContent = `${api.info.title} ${api.info.version}`;
     for (const [path, item] of Object.entries(api.paths)) {
@@ -184,6 +215,21 @@ async function main() {
   } finally {
     list.removeAttribute("aria-busy");
   }
+}
+
+function main() {
+  const field = document.getElementById("key");
+  document.getElementById("access").addEventListener("submit", (event) => {
+    event.preventDefault();
+    key.set(field.value.trim());
+    field.value = "";
+    show();
+  });
+  document.getElementById("forget").addEventListener("click", () => {
+    key.forget();
+    show();
+  });
+  show();
 }
 
 main();
