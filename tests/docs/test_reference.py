@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from collections.abc import Iterator
 from inspect import signature
 
 import pytest
 from dotenv import dotenv_values
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 import flowcore
 import flowcore_http
-from flowcore import Deadlines, FlowConfig, FlowcoreError, hookspecs, sse, testing
+from flowcore import Deadlines, FlowApp, FlowConfig, FlowcoreError, hookspecs, sse, testing
 from flowcore.cli import main
 from flowcore.flow import FlowSettings
 from flowcore.input_schema import InputField
 from flowcore.testing import ScriptedSettings
 from flowcore_http import CorsSettings, HttpError, HttpSettings, StreamCutError
+from flowcore_http.metrics import Metrics
 from flowcore_llamacpp.settings import EngineParams, LlamaCppSettings
 from flowcore_memory.settings import MemoryVectorStoreSettings
 from flowcore_openai.settings import EmbeddingSettings, LLMSettings
@@ -95,6 +98,17 @@ def test_the_reference_has_exactly_the_config_keys_that_there_are(section: str):
     rows = table_rows(REFERENCE / "config.md")[section]
 
     assert set().union(*(row[0] for row in rows)) == CONFIG_KEYS[section]
+
+
+def test_every_metric_is_on_the_page_about_observing():
+    rows = table_rows(ROOT / "docs/how-to/observe.md")["Metrics"]
+    text, _ = asyncio.run(Metrics(FlowApp({})).render(""))
+    families = text_string_to_metric_families(text.decode())
+    names = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}
+
+    shown = set().union(*(row[0] for row in rows)) - {"process_…"}
+
+    assert {n for n in names if n.startswith("flowcore_") and not n.endswith("_created")} == shown
 
 
 def test_every_variable_of_example_env_is_in_the_reference():
