@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("flowcore.http.access")
 
 _EXCHANGE = "flowcore.exchange"
+_RUN_ID = b"x-run-id"
 _MAX_PATH_CHARS = 200
 _MAX_METHOD_CHARS = 20
 
@@ -84,11 +85,12 @@ class Exchange:
         size: How many bytes of the answer's body were sent.
         complete: Whether the answer was sent to its end.
         run: The run that it started, or None.
+        run_id: Identifier of the run that the answer is about, or empty.
     """
 
     __slots__ = (
         *("_began", "_globals", "_send"),
-        *("complete", "endpoint", "metrics", "run", "size", "status"),
+        *("complete", "endpoint", "metrics", "run", "run_id", "size", "status"),
     )
 
     def __init__(self, send: ASGISendCallable, metrics: Metrics | None) -> None:
@@ -101,6 +103,7 @@ class Exchange:
         self.size = 0
         self.complete = False
         self.run: Run | None = None
+        self.run_id = ""
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send an event of the answer, and take note of it."""
@@ -110,6 +113,7 @@ class Exchange:
             self.complete = not message.get("more_body", False)
         elif message["type"] == "http.response.start":
             self.status = message["status"]
+            self.run_id = next((v.decode() for k, v in message["headers"] if k == _RUN_ID), "")
 
     def routed(self) -> None:
         """Take note of the endpoint that answers the current request."""
@@ -134,6 +138,8 @@ class Exchange:
             fields["caller"] = caller
         if self.run is not None:
             fields |= {"run_id": self.run.id, "flow": self.run.flow}
+        elif self.run_id:
+            fields["run_id"] = self.run_id
         logger.info(
             "%s %s %s, %d bytes in %.3f s%s%s",
             *(method, path, self.status or "unanswered", self.size, seconds),

@@ -218,6 +218,8 @@ class _Seconds(Histogram):
 
     def move(self, tally: _Tally) -> None:
         """Add what a tally has counted, and let it begin anew."""
+        if not tally.total:
+            return
         self._sum.inc(tally.total)
         tally.total = 0.0
         for index, count in enumerate(tally.counts):
