@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import h11
@@ -26,6 +26,7 @@ from hypercorn.typing import ASGIFramework
 from flowcore import ConfigError
 from flowcore_http.descriptors import connections_within_limit
 from flowcore_http.http1 import Http1Server
+from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.peer import Peer, current_peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
@@ -156,10 +157,14 @@ class Connections:
     async def _open_stream(
         self, connection: socket.socket, protocol: _ConnectionProtocol
     ) -> asyncio.StreamWriter:
-        timeout = None if self._tls is None else _HANDSHAKE_SECONDS
+        options: dict[str, Any] = {}
+        if self._tls is not None:
+            options["ssl"] = self._tls
+            options["ssl_handshake_timeout"] = _HANDSHAKE_SECONDS
+            options["ssl_shutdown_timeout"] = LINGER_SECONDS
         try:
             transport, _ = await self._loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout
+                lambda: protocol, connection, **options
             )
         except BaseException:
             connection.close()
