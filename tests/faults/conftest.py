@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
@@ -26,13 +28,33 @@ def models() -> Iterator[Models]:
 
 
 @pytest.fixture(scope="session", params=WORKERS, ids=lambda number: f"workers={number}")
+def workers(request: pytest.FixtureRequest) -> int:
+    """How many processes a server has."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
 def server(
-    request: pytest.FixtureRequest, models: Models, tmp_path_factory: pytest.TempPathFactory
+    workers: int, models: Models, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The server that most tests share."""
     folder = tmp_path_factory.mktemp("server")
-    with running(folder, workers=request.param, FAULTS_UPSTREAM=models.base_url) as started:
+    with running(folder, workers=workers, FAULTS_UPSTREAM=models.base_url) as started:
         yield started
+
+
+Start = Callable[..., AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def start(workers: int, models: Models, tmp_path: Path) -> Start:
+    """Return `start(*settings, **variables)`: a server of the test's own."""
+
+    def begin(*settings: str, **variables: str) -> AbstractContextManager[Server]:
+        variables = {"FAULTS_UPSTREAM": models.base_url, **variables}
+        return running(tmp_path, *settings, workers=workers, **variables)
+
+    return begin
 
 
 @pytest.fixture

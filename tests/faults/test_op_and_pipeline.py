@@ -165,6 +165,60 @@ def test_no_more_sync_ops_run_at_once_than_the_pool_has_threads(server: Server, 
     assert most <= limit
 
 
+@pytest.mark.parametrize(
+    ("flow", "code", "before"),
+    [
+        ("late_start", "first_chunk_timeout", ""),
+        ("late_chunk", "idle_timeout", "first"),
+        ("late_end", "total_timeout", "0 1 2 "),
+    ],
+)
+def test_each_deadline_of_a_run_has_its_own_code_and_cancels_the_op(
+    server: Server, key: str, flow: str, code: str, before: str
+):
+    began = time.monotonic()
+    told = server.run(flow, key=key, count=100, pause=0.1)
+    assert time.monotonic() - began < 2
+    assert (told.code, told.done) == (code, True)
+    assert told.text.startswith(before)
+    server.wait_for(key, "ended")
+    assert server.events(key) == ["started", "cancelled", "ended"]
+
+
+def test_a_deadline_is_504_for_a_flow_without_a_stream(server: Server, key: str):
+    answer = server.post("late_answer", key=key)
+    assert (answer.status_code, answer.json()["code"]) == (504, "total_timeout")
+    server.wait_for(key, "ended")
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_an_op_that_ignores_its_cancellation_is_abandoned_and_named_in_the_log(
+    server: Server, key: str, leaves: bool
+):
+    mark = len(server.log())
+    began = time.monotonic()
+    if leaves:
+        with server.open("swallow", key=key, seconds=4) as stream:
+            stream.chunk()
+    else:
+        told = server.run("deaf", key=key, seconds=4)
+        assert (told.code, told.done) == ("idle_timeout", True)
+    # The cleanup deadline is one second.
+    until(lambda: "swallow_op" in server.log()[mark:], what="a line in the log")
+    until(lambda: all(count["runs"] == 0 for count in server.census().values()))
+    assert time.monotonic() - began < 3.5
+    assert "ended" not in server.events(key)
+    server.wait_for(key, "ended")
+
+
+def test_a_cleanup_beyond_its_deadline_does_not_hold_the_run(server: Server, key: str):
+    with server.open("cleanup", key=key, cleanup=3) as stream:
+        stream.chunk()
+    until(lambda: all(count["runs"] == 0 for count in server.census().values()), 2.5)
+    assert "cleaned" not in server.events(key)
+    server.wait_for(key, "ended")
+
+
 # --- payloads ---
 
 
@@ -205,10 +259,12 @@ def test_a_text_of_any_characters_is_one_event_and_comes_back_unchanged(server: 
     assert server.run("echo", texts=[text, "end"]).of("answer") == [text, "end"]
 
 
-def test_a_huge_chunk_comes_whole(server: Server, key: str):
-    told = server.run("count", key=key, count=1, size=20_000_000)
-    assert len(told.text) == 20_000_000
-    assert told.done
+def test_a_huge_text_comes_whole_in_chunks_of_bounded_size(server: Server, key: str):
+    told = server.run("count", key=key, count=1, size=50_000_000)
+    assert len(told.text) == 50_000_000
+    # max_chunk_bytes
+    assert max(len(chunk) for chunk in told.of("answer")) <= 4 * 1024 * 1024
+    assert (told.done, told.code) == (True, "")
 
 
 def test_100000_tiny_chunks_come_in_order_and_quickly(server: Server, key: str):
