@@ -96,6 +96,18 @@ async def test_a_request_that_starts_no_run_is_a_record_without_one(serve, acces
     assert not hasattr(record, "run_id")
 
 
+async def test_a_request_that_never_reaches_the_app_is_told_of_as_well(serve, accesses):
+    async with serve({"greet": "GreetOp()"}, GreetOp) as server:
+        await server.exchange(b"GET /forged\x1b[31m HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        (record,) = await accesses(1)
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            metrics = (await client.get("/metrics")).text
+
+    assert record.getMessage() == "a request was refused: 400 bad_request"
+    assert (record.status, record.code) == (400, "bad_request")
+    assert 'flowcore_http_requests_total{endpoint="other",status="4xx"} 1.0' in metrics
+
+
 async def test_no_path_can_end_a_line_or_fill_the_log(serve, accesses):
     paths = [b"/a%0d%0a127.0.0.1%20FAKE%1b[31m", b"/" + b"x" * 5000, b"/%e2%80%a8%00", b"//a"]
     async with serve({"greet": "GreetOp()"}, GreetOp) as server:

@@ -12,6 +12,7 @@ from quart import Quart, g, request
 
 from flowcore import Run
 from flowcore_http.forwarded import is_marked
+from flowcore_http.problem import HttpProblem
 
 if TYPE_CHECKING:
     from hypercorn.typing import (
@@ -155,6 +156,14 @@ def run_started(run: Run) -> None:
         exchange.run = run
         if exchange.metrics is not None:
             exchange.metrics.run_started(run)
+
+
+def note_refusal(problem: HttpProblem, metrics: Metrics | None = None) -> None:
+    """Note a request that was refused before it reached the app, by what answered it."""
+    if metrics is not None:
+        metrics.request_ended("", problem.status)
+    fields = {"status": problem.status, "code": problem.code}
+    logger.info("a request was refused: %d %s", problem.status, problem.code, extra=fields)
 
 
 def gap_meter(run: Run) -> Callable[[], object]:

@@ -14,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -24,6 +25,7 @@ from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
 
 from flowcore import ConfigError
+from flowcore_http.access import note_refusal
 from flowcore_http.descriptors import connections_within_limit
 from flowcore_http.http1 import Http1Server
 from flowcore_http.linger import LINGER_SECONDS
@@ -55,9 +57,11 @@ class ServerConfig(Config):
 
     Attributes:
         max_connections: Most connections at a time.
+        refused: Called with what answers a request that the app never sees.
     """
 
     max_connections: int = 10_000
+    refused: Callable[[HttpProblem], object] = staticmethod(note_refusal)
 
 
 class Connections:
@@ -235,8 +239,10 @@ async def serve(
 
     No lifespan events are sent. When this is cancelled, connections are aborted at once.
     """
+    metrics = metrics_of(app)
+    config.refused = partial(note_refusal, metrics=metrics)
     connections = Connections(app, config)
-    if (metrics := metrics_of(app)) is not None:
+    if metrics is not None:
         metrics.count_connections = connections.__len__
     patience = 0.0
     try:

@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 from hypercorn.asyncio.task_group import TaskGroup
@@ -34,6 +34,9 @@ from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import fault_of_bytes
+
+if TYPE_CHECKING:
+    from flowcore_http.connections import ServerConfig
 
 MAX_PIPELINED_BYTES = 64 * 1024
 """How much a client may send ahead of the answer that it waits for."""
@@ -128,6 +131,7 @@ class Http1Protocol(H11Protocol):
     """
 
     connection: h11.Connection
+    config: ServerConfig
 
     def __init__(self, check: Check, *args: Any) -> None:
         super().__init__(*args)
@@ -195,6 +199,7 @@ class Http1Protocol(H11Protocol):
             if not self._is_head:
                 await self._send_h11_event(h11.Data(data=body))
             await self._send_h11_event(h11.EndOfMessage())
+            self.config.refused(problem)
         await self._end()
 
     async def _handle_events(self) -> None:
