@@ -20,7 +20,7 @@ from flowcore.flow import FlowSettings
 from flowcore.input_schema import InputField
 from flowcore.testing import ScriptedSettings
 from flowcore_http import CorsSettings, HttpError, HttpSettings, StreamCutError
-from flowcore_http.metrics import Metrics
+from flowcore_http.metrics import CODES, Metrics
 from flowcore_llamacpp.settings import EngineParams, LlamaCppSettings
 from flowcore_memory.settings import MemoryVectorStoreSettings
 from flowcore_openai.settings import EmbeddingSettings, LLMSettings
@@ -109,6 +109,12 @@ def test_every_metric_is_on_the_page_about_observing():
     shown = set().union(*(row[0] for row in rows)) - {"process_…"}
 
     assert {n for n in names if n.startswith("flowcore_") and not n.endswith("_created")} == shown
+
+
+def test_every_code_of_a_backend_has_a_label_of_its_own():
+    rows = table_rows(REFERENCE / "errors.md")["Codes of backends"]
+
+    assert set().union(*(row[0] for row in rows)) <= CODES
 
 
 def test_every_variable_of_example_env_is_in_the_reference():

@@ -43,7 +43,7 @@ CODES = frozenset({
 # fmt: on
 """The codes of failed runs that have a label of their own."""
 
-REASONS = frozenset({"api", "caller", "client", "disconnect", "shutdown", "write_timeout"})
+REASONS = frozenset({"api", "caller", "client", "shutdown", "write_timeout"})
 """The reasons of cancelled runs that have a label of their own."""
 
 _GAP_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
