@@ -77,7 +77,7 @@ async def test_a_client_that_leaves_cancels_its_run_at_once(serve, post, leave: 
         await connection.send(post("/watched"))
         with anyio.fail_after(5):
             received = b""
-            while b":\n\n" not in received or chunk.encode() not in received:
+            while b":\n" not in received or chunk.encode() not in received:
                 received += await connection.receive()
             await watch.started.wait()
         await leave(connection)

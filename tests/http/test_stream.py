@@ -55,15 +55,13 @@ class UpstreamErrorOp(BaseAsyncOp):
 OPS = (CountOp, SyncCountOp, RaiseOp, ReportErrorOp, UpstreamErrorOp)
 
 
-def blocks(body: bytes) -> list[bytes]:
-    """Return what stands between the blank lines of an event stream."""
-    assert body.endswith(b"\n\n")
-    return body[:-2].split(b"\n\n")
+def data_lines(body: bytes) -> list[bytes]:
+    """Return what a client of the earlier framework looks at, without the prefix."""
+    return [line[5:] for line in body.split(b"\n") if line.startswith(b"data:")]
 
 
 def chunks(body: bytes) -> list[dict[str, Any]]:
-    data = [block[5:] for block in blocks(body) if block.startswith(b"data:")]
-    return [json.loads(item) for item in data if item != b"[DONE]"]
+    return [json.loads(data) for data in data_lines(body) if data != b"[DONE]"]
 
 
 async def test_a_stream_has_its_headers_its_events_and_its_end(serve):
@@ -79,9 +77,21 @@ async def test_a_stream_has_its_headers_its_events_and_its_end(serve):
         {"flow_id": run_id, "chunk_type": "answer", "chunk": n, "done": False, "metadata": {}}
         for n in "012"
     ]
-    assert blocks(response.content)[0] == b":"
     assert response.content.count(b"data:[DONE]\n\n") == 1
     assert response.content.endswith(b"data:[DONE]\n\n")
+
+
+async def test_every_event_has_an_id_of_run_and_sequence_number(serve):
+    async with serve({"demo": "CountOp()"}, *OPS) as server, httpx.AsyncClient() as client:
+        response = await client.post(f"{server.url}/demo", json={})
+
+    run_id = response.headers["X-Run-Id"].encode()
+    lines = response.content.split(b"\n")
+    assert lines[:2] == [b":", b"id:%s-0" % run_id]
+    assert [line for line in lines[2:] if not line.startswith(b"data:")] == [
+        *(part for n in (1, 2, 3, 4) for part in (b"id:%s-%d" % (run_id, n), b"")),
+        b"",
+    ]
 
 
 async def test_the_first_chunk_arrives_before_the_run_ends(serve):
@@ -117,9 +127,9 @@ async def test_the_headers_and_a_comment_arrive_before_the_first_chunk(serve):
         with anyio.fail_after(5):
             async with client.stream("POST", f"{server.url}/wait", json={}) as response:
                 parts = response.aiter_bytes()
-                assert await anext(parts) == b":\n\n"
+                assert (await anext(parts)).startswith(b":\n")
                 release.set()
-                assert [part async for part in parts] == [b"data:[DONE]\n\n"]
+                assert data_lines(b"".join([part async for part in parts])) == [b"[DONE]"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +151,7 @@ async def test_a_failed_run_has_one_error_chunk_right_before_its_end(serve, flow
     assert [chunk["chunk"] for chunk in got[:-1]] == before
     assert got[-1]["chunk_type"] == "error"
     assert "no luck" in got[-1]["chunk"] or "the model is away" in got[-1]["chunk"]
-    assert blocks(response.content)[-1] == b"data:[DONE]"
+    assert data_lines(response.content)[-1] == b"[DONE]"
     assert response.content.count(b"[DONE]") == 1
     assert len(chunks(again.content)) == len(got)
 
@@ -179,12 +189,15 @@ async def test_comments_fill_a_silence_and_stand_between_events_only(serve):
                 body = b""
                 async for data in response.aiter_bytes():
                     body += data
-                    if body.count(b":\n\n") >= 5:
+                    if body.count(b"\n:\n") >= 5:
                         release.set()
 
     assert [chunk["chunk"] for chunk in chunks(body)] == ["a", "b"]
-    assert all(block == b":" or block.startswith(b"data:") for block in blocks(body))
-    assert blocks(body)[-1] == b"data:[DONE]"
+    # A comment stands right before an id line, or another comment, never inside an event.
+    lines = body.split(b"\n")
+    after = {lines[n + 1][:3] for n, line in enumerate(lines) if line == b":"}
+    assert after <= {b":", b"id:"}
+    assert data_lines(body)[-1] == b"[DONE]"
 
 
 async def test_no_chunk_is_lost_where_heartbeats_and_chunks_meet(serve):
@@ -202,10 +215,10 @@ async def test_no_chunk_is_lost_where_heartbeats_and_chunks_meet(serve):
 
     text = "".join(chunk["chunk"] for chunk in chunks(response.content))
     assert text.split() == [str(number) for number in range(300)]
-    assert b":\n\n:\n\n" in response.content or response.content.count(b":\n\n") > 1
+    assert response.content.count(b"\n:\n") > 1
 
 
-async def test_a_run_that_the_server_cancels_has_no_end_mark(serve):
+async def test_a_run_that_others_cancel_says_so_before_its_end(serve):
     class SleepOp(BaseAsyncOp):
         async def async_execute(self):
             await self.context.add_stream_chunk(FlowStreamChunk(chunk="a"))
@@ -217,11 +230,14 @@ async def test_a_run_that_the_server_cancels_has_no_end_mark(serve):
                 body = b""
                 async for data in response.aiter_bytes():
                     body += data
-                    if chunks(body):
+                    if len(chunks(body)) == 1:
                         server.app.runs[response.headers["X-Run-Id"]].cancel("test")
 
-    assert [chunk["chunk"] for chunk in chunks(body)] == ["a"]
-    assert b"[DONE]" not in body
+    first, last = chunks(body)
+    assert first["chunk"] == "a"
+    assert last["chunk_type"] == "error"
+    assert last["metadata"] == {"code": "cancelled", "reason": "test"}
+    assert data_lines(body)[-1] == b"[DONE]"
 
 
 async def test_an_http_1_0_client_gets_a_body_that_the_end_of_the_connection_delimits(serve, post):

@@ -7,7 +7,13 @@ import pytest
 
 from flowcore import ChunkEnum, FlowStreamChunk
 from flowcore.sse import SSEDecoder
-from flowcore_http.wire import COMMENT, DONE, ChunkEncoder, encode_json
+from flowcore_http.wire import (
+    COMMENT,
+    EventEncoder,
+    encode_json,
+    parse_event_id,
+    split_events,
+)
 
 AWKWARD_TEXTS = [
     "a\nb\rc\r\nd",
@@ -23,7 +29,7 @@ AWKWARD_TEXTS = [
 
 
 def encode(*chunks: FlowStreamChunk) -> bytes:
-    return ChunkEncoder("run1").encode(chunks)
+    return EventEncoder("run1").chunks(chunks, 7)
 
 
 def decode(data: bytes) -> list[dict[str, object]]:
@@ -32,7 +38,7 @@ def decode(data: bytes) -> list[dict[str, object]]:
 
 def test_an_event_has_exactly_the_keys_and_the_order_of_the_contract():
     assert encode(FlowStreamChunk(chunk="hi")) == (
-        b'data:{"flow_id":"run1","chunk_type":"answer","chunk":"hi","done":false,"metadata":{}}\n\n'
+        b'id:run1-7\ndata:{"flow_id":"run1","chunk_type":"answer","chunk":"hi","done":false,"metadata":{}}\n\n'
     )
 
 
@@ -59,8 +65,8 @@ def test_any_text_stays_one_event_and_comes_back_unchanged(text: str):
 def test_a_reader_that_splits_lines_like_python_gets_whole_events(text: str):
     lines = encode(FlowStreamChunk(chunk=text)).decode().splitlines()
 
-    assert json.loads(lines[0].removeprefix("data:"))["chunk"] == text
-    assert lines[1:] == [""]
+    assert json.loads(lines[1].removeprefix("data:"))["chunk"] == text
+    assert lines[2:] == [""]
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character():
@@ -83,5 +89,58 @@ def test_json_of_a_response_is_ascii_and_has_no_infinities():
     assert encode_json({"é": [math.inf]}) == '{"\\u00e9":["Infinity"]}'
 
 
-def test_the_end_mark_and_the_comment_end_with_a_blank_line():
-    assert (DONE, COMMENT) == (b"data:[DONE]\n\n", b":\n\n")
+def test_the_end_mark_is_an_event_with_an_id_and_a_comment_is_one_line():
+    assert EventEncoder("run1").end(9) == b"id:run1-9\ndata:[DONE]\n\n"
+    assert COMMENT == b":\n"
+
+
+def test_the_numbers_of_joined_events_count_up():
+    data = encode(*(FlowStreamChunk(chunk=text) for text in "abc"))
+
+    assert [event.id for event in SSEDecoder().feed(data)] == ["run1-7", "run1-8", "run1-9"]
+
+
+def test_joined_events_can_be_told_apart_again():
+    chunks = [FlowStreamChunk(chunk=text) for text in AWKWARD_TEXTS]
+
+    events = split_events(encode(*chunks))
+
+    assert b"".join(events) == encode(*chunks)
+    assert [decode(event)[0]["chunk"] for event in events] == AWKWARD_TEXTS
+
+
+def test_an_opening_gives_an_id_but_no_event():
+    decoder = SSEDecoder()
+
+    events = [*decoder.feed(EventEncoder("run1").opening(3)), *decoder.feed(b"data:x\n\n")]
+
+    assert [(event.id, event.data) for event in events] == [("run1-3", "x")]
+
+
+def test_a_gap_is_an_event_of_its_own_kind():
+    (event,) = SSEDecoder().feed(EventEncoder("run1").gap(2, 5))
+
+    assert (event.event, event.id) == ("gap", "run1-5")
+    assert json.loads(event.data) == {"flow_id": "run1", "first": 2, "last": 5}
+
+
+RUN = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("event_id", "expected"),
+    [
+        (f"{RUN}-0", (RUN, 0)),
+        (f"{RUN}-17", (RUN, 17)),
+        (f"{RUN}", None),
+        (f"{RUN}-", None),
+        (f"{RUN}--1", None),
+        (f"{RUN.upper()}-1", None),
+        (f"{RUN}-\u0661", None),
+        (f"{RUN}-1\n", None),
+        (f"{RUN}-{'9' * 5000}", None),
+        ("x", None),
+    ],
+)
+def test_only_ids_of_ours_are_understood(event_id: str, expected: tuple[str, int] | None):
+    assert parse_event_id(event_id) == expected

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
-from flowcore import Run
 from flowcore_http.peer import lost_because
 from flowcore_http.streamed import BodyCutError
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
         Scope,
     )
 
-_RUN = "flowcore.run"
+_RELEASE = "flowcore.release"
 _QUART_VERSION = tuple(int(part) for part in importlib.metadata.version("quart").split(".")[:2])
 
 
 class InFlight:
-    """ASGI middleware that counts requests, and cancels the run of each that ends before it.
+    """ASGI middleware that counts requests, and lets go of what each of them holds.
 
-    However a request ends, by a disconnect, a fault or a cancellation, its run does not outlive
-    it. WebSockets are refused.
+    However a request ends, by a disconnect, a fault or a cancellation, it no longer reads its run
+    then. WebSockets are refused.
 
     Args:
         app: The ASGI app that answers the requests.
@@ -74,9 +74,9 @@ class InFlight:
             if not client_lost:
                 raise
         finally:
-            run: Run | None = entry.get(_RUN)
-            if run is not None:
-                run.cancel(lost_because())
+            release: Callable[[str], object] | None = entry.get(_RELEASE)
+            if release is not None:
+                release(lost_because())
             self._count -= 1
             if not self._count:
                 self._idle.set()
@@ -95,9 +95,12 @@ class InFlight:
         await self._idle.wait()
 
 
-def tie(run: Run, request: Request) -> None:
-    """Let ``run`` live no longer than ``request``."""
-    cast("dict[str, Any]", request.scope)[_RUN] = run
+def at_end(request: Request, release: Callable[[str], object]) -> None:
+    """Have ``release(reason)`` called when a request has ended.
+
+    The reason is why its client left, if that is what ended it.
+    """
+    cast("dict[str, Any]", request.scope)[_RELEASE] = release
 
 
 class _Connection(ASGIHTTPConnection):

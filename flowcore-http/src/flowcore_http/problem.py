@@ -15,10 +15,13 @@ from quart import Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from flowcore import (
+    AppBusyError,
     AppClosedError,
     BackendError,
     InputError,
     Run,
+    RunState,
+    RunTimeoutError,
     UnknownNameError,
 )
 from flowcore_http.wire import encode_json
@@ -91,6 +94,9 @@ def problem_of_request(error: Exception) -> HttpProblem:
             return HttpProblem(404, "unknown_flow", str(error))
         case AppClosedError():
             return stopping()
+        case AppBusyError():
+            detail = "As many runs as are allowed are running; try again later."
+            return HttpProblem(503, error.code, detail, {"Retry-After": "1"})
         case HTTPException():
             return _of_werkzeug(error)
         case _:
@@ -99,9 +105,11 @@ def problem_of_request(error: Exception) -> HttpProblem:
 
 def problem_of_run(run: Run) -> HttpProblem:
     """Return the problem that answers a request whose run failed or was cancelled."""
-    if run.failure is None:
+    if run.failure is None or run.cancel_reason == "shutdown":
         return stopping()
-    status = 500
+    if run.state is RunState.CANCELLED:
+        return HttpProblem(409, "cancelled", str(run.failure.chunk))
+    status = 504 if isinstance(run.error, RunTimeoutError) else 500
     if isinstance(run.error, InputError):
         return problem_of_request(run.error)
     if isinstance(run.error, BackendError):

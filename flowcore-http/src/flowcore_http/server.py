@@ -5,25 +5,29 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from functools import partial
 
-from quart import Quart, Response, request
+from quart import Quart, Response, g, request
 from quart_cors import cors  # pyright: ignore[reportUnknownVariableType]
 from werkzeug.exceptions import HTTPException, NotFound
 
-from flowcore import Flow, FlowApp, UnknownNameError, read_response
-from flowcore_http.access import run_started
+from flowcore import Flow, FlowApp, Run, UnknownNameError, read_response
+from flowcore_http.access import gap_meter, run_started
 from flowcore_http.admission import Admission
 from flowcore_http.body import read_object
 from flowcore_http.docs import add_docs
 from flowcore_http.hosts import HostBlindQuart
-from flowcore_http.inflight import CONNECTION_CLASS, InFlight, tie
+from flowcore_http.inflight import CONNECTION_CLASS, InFlight, at_end
 from flowcore_http.linger import LingeringBody
 from flowcore_http.openapi import openapi_document
 from flowcore_http.problem import HttpProblem, problem_of_request, problem_of_run, stopping
+from flowcore_http.run_routes import RunRoutes
+from flowcore_http.runs import RunRegister
 from flowcore_http.service import check_names
 from flowcore_http.settings import HttpSettings
-from flowcore_http.stream import stream_response
 from flowcore_http.telemetry import add_telemetry
 from flowcore_http.wire import encode_json
+
+_UNTIL_THE_END = frozenset({"run", "run_events", "cancel_run", "metrics"})
+"""Endpoints that answer also while the service stops: those for runs that are still there."""
 
 
 def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
@@ -53,8 +57,10 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     quart.before_request(partial(_check_request, requests))
     admission = Admission(app, settings)
     admission.guard(quart)
+    register = RunRegister(settings.replay)
+    routes = RunRoutes(quart, register, settings.heartbeat)
     for flow in app.flows.values():
-        _add_flow(quart, admission, flow, settings)
+        _add_flow(quart, admission, register, routes, flow, settings)
     _add_health(quart)
     add_docs(quart, openapi_document(app.flows.values(), with_keys=bool(admission.keys)))
     _add_error_handler(quart, app)
@@ -76,19 +82,33 @@ def in_flight(quart: Quart) -> InFlight:
     return quart.extensions["flowcore_http"]
 
 
-def _add_flow(quart: Quart, admission: Admission, flow: Flow, settings: HttpSettings) -> None:
-    async def stream() -> Response:
+def _add_flow(
+    quart: Quart,
+    admission: Admission,
+    register: RunRegister,
+    routes: RunRoutes,
+    flow: Flow,
+    settings: HttpSettings,
+) -> None:
+    async def start() -> Run:
         inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
         run = admission.start(flow.name, inputs)
         run_started(run)
-        tie(run, request)
-        return stream_response(run, settings.heartbeat)
+        return run
+
+    async def stream() -> Response:
+        if (rest := await routes.resume(flow.name)) is not None:
+            return rest
+        run = await start()
+        record = register.add(
+            run, g.caller, on_disconnect=flow.on_disconnect, delivered=gap_meter(run)
+        )
+        return routes.stream(record)
 
     async def answer() -> Response:
-        inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
-        run = admission.start(flow.name, inputs)
-        run_started(run)
-        tie(run, request)
+        run = await start()
+        at_end(request, run.cancel)
+        register.add(run, g.caller)
         try:
             response = await read_response(run)
         except Exception as error:
@@ -111,7 +131,7 @@ def _add_health(quart: Quart) -> None:
 
 
 def _check_request(requests: InFlight) -> None:
-    if requests.refusing:
+    if requests.refusing and request.endpoint not in _UNTIL_THE_END:
         raise stopping()
     # The server's HTTP/2 has no back-pressure: a stalled reader would fill the memory.
     if request.http_version.startswith("2"):

@@ -65,6 +65,22 @@ class CorsSettings(BaseModel):
         return self
 
 
+class ReplaySettings(BaseModel):
+    """How much is kept of the events of runs, for clients that lost their connection.
+
+    Attributes:
+        bytes_per_run: The most that is kept of one run; the newest events stay.
+        total_bytes: The most that is kept of all runs.
+        seconds: How long a run is known after it has ended.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes_per_run: int = Field(default=256 * 1024, ge=0)
+    total_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    seconds: float = Field(default=60.0, gt=0, le=_DAY)
+
+
 class HttpSettings(AccessSettings):
     """Settings of the HTTP service, with those about its users.
 
@@ -72,6 +88,7 @@ class HttpSettings(AccessSettings):
         host: Address to listen at; ``0.0.0.0`` or ``::`` for all interfaces.
         port: Port to listen at; 0 lets the system choose.
         cors: Which web pages of other origins may call the service.
+        replay: How much is kept of the events of runs.
         heartbeat: Seconds of silence after which a stream gets a comment.
         max_body_bytes: Largest request body.
         body_timeout: Seconds a client may take to send a request body.
@@ -96,6 +113,7 @@ class HttpSettings(AccessSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8002, ge=0, le=65535)
     cors: CorsSettings = Field(default_factory=CorsSettings)
+    replay: ReplaySettings = Field(default_factory=ReplaySettings)
     heartbeat: float = Field(default=15.0, ge=0.001, le=_DAY)
     max_body_bytes: PositiveInt = 10_000_000
     body_timeout: float = Field(default=60.0, gt=0, le=_DAY)

@@ -1,4 +1,4 @@
-"""A run as the body of a response."""
+"""The events of a run as the body of a response."""
 
 from __future__ import annotations
 
@@ -6,58 +6,52 @@ import asyncio
 
 from quart import Response
 
-from flowcore import Run, RunState
-from flowcore_http.access import gap_meter
+from flowcore_http.replay import Replay
 from flowcore_http.streamed import StreamedBody
-from flowcore_http.wire import COMMENT, DONE, ChunkEncoder
+from flowcore_http.wire import COMMENT
 
 
 class StreamBody(StreamedBody):
-    """Sends the chunks of a run as events, then the end mark.
+    """Sends the events of a run, and comments while there are none.
 
     Args:
-        run: The run, which nobody else reads.
+        replay: The events.
+        number: Sequence number of the last event that the client has.
         heartbeat: Seconds of silence after which a comment is sent.
     """
 
-    def __init__(self, run: Run, heartbeat: float) -> None:
-        self._run = run
+    def __init__(self, replay: Replay, number: int, heartbeat: float) -> None:
+        self._replay = replay
+        self._number = number
         self._heartbeat = heartbeat
-        self._encoder = ChunkEncoder(run.id)
-        self._delivered = gap_meter(run)
         self._opened = False
-        self._ended = False
 
     async def __anext__(self) -> bytes:
-        if self._ended:
-            raise StopAsyncIteration
+        replay = self._replay
         if not self._opened:
             # Something at once, so that proxies pass the headers on.
             self._opened = True
-            return COMMENT
+            return replay.encoder.opening(self._number)
         try:
             async with asyncio.timeout(self._heartbeat):
-                chunks = await self._run.receive()
+                data = await replay.read(self._number)
         except TimeoutError:
             return COMMENT
-        if chunks:
-            self._delivered()
-            return self._encoder.encode(chunks)
-        if self._run.state is RunState.CANCELLED:
+        if not data:
             raise StopAsyncIteration
-        self._ended = True
-        return DONE
+        self._number = replay.last
+        return data
 
 
-def stream_response(run: Run, heartbeat: float) -> Response:
-    """Return the response that streams a run."""
+def stream_response(run_id: str, replay: Replay, number: int, heartbeat: float) -> Response:
+    """Return the response that streams the events of a run after ``number``."""
     response = Response(
-        StreamBody(run, heartbeat),
+        StreamBody(replay, number, heartbeat),
         content_type="text/event-stream",
         headers={
             "Cache-Control": "no-cache, no-transform",
             "X-Accel-Buffering": "no",
-            "X-Run-Id": run.id,
+            "X-Run-Id": run_id,
         },
     )
     # Quart's default would cut the stream after a minute, without a word.

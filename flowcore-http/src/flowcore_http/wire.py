@@ -6,6 +6,7 @@ Source: WHATWG HTML, section 9.2, "Server-sent events".
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii
 from typing import Any
@@ -14,32 +15,44 @@ from pydantic_core import to_jsonable_python
 
 from flowcore import FlowStreamChunk
 
-DONE = b"data:[DONE]\n\n"
-"""The last event of every stream that came to its end."""
-
-COMMENT = b":\n\n"
+COMMENT = b":\n"
 """Clients skip it; proxies see that the connection is alive."""
 
 _PLAIN_END = ',"done":false,"metadata":{}}\n\n'
+_EVENT_ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})")
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class ChunkEncoder:
-    """Encodes the chunks of one run as events.
+class EventEncoder:
+    """Encodes what one run has to say as events, each with an id of run and sequence number.
 
     The events are ASCII, so that readers which split lines at U+0085, U+2028 or U+2029 get
     them whole.
 
     Args:
-        flow_id: Identifier of the run.
+        run_id: Identifier of the run.
     """
 
-    def __init__(self, flow_id: str) -> None:
-        self._start = f'data:{{"flow_id":{_encode_text(flow_id)},"chunk_type":"'
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._id = f"id:{run_id}-"
+        self._start = f'\ndata:{{"flow_id":{_encode_text(run_id)},"chunk_type":"'
         self._prefixes: dict[str, str] = {}
 
-    def encode(self, chunks: Iterable[FlowStreamChunk]) -> bytes:
-        """Return the events of all ``chunks``, joined to be sent as one write."""
+    def opening(self, number: int) -> bytes:
+        """Return how a stream begins, of which the client has all events up to ``number``.
+
+        Proxies pass the headers on with it, and a client that loses its connection now can resume.
+        """
+        return f":\n{self._id}{number}\n".encode("ascii")
+
+    def chunks(self, chunks: Iterable[FlowStreamChunk], number: int) -> bytes:
+        """Return the events of all ``chunks``, joined to be sent as one write.
+
+        Args:
+            chunks: The chunks.
+            number: Sequence number of the first one.
+        """
         parts: list[str] = []
         for chunk in chunks:
             kind = chunk.chunk_type
@@ -52,8 +65,35 @@ class ChunkEncoder:
             if chunk.metadata or chunk.done:
                 done = "true" if chunk.done else "false"
                 end = f',"done":{done},"metadata":{encode_json(chunk.metadata)}}}\n\n'
-            parts += (prefix, text, end)
+            parts += (self._id, str(number), prefix, text, end)
+            number += 1
         return "".join(parts).encode("ascii")
+
+    def end(self, number: int) -> bytes:
+        """Return the last event of a stream that came to its end."""
+        return f"{self._id}{number}\ndata:[DONE]\n\n".encode("ascii")
+
+    def gap(self, first: int, last: int) -> bytes:
+        """Return the event that stands for those which are no longer kept.
+
+        Args:
+            first: Sequence number of the first one.
+            last: Sequence number of the last one.
+        """
+        about = encode_json({"flow_id": self._run_id, "first": first, "last": last})
+        return f"{self._id}{last}\nevent:gap\ndata:{about}\n\n".encode("ascii")
+
+
+def split_events(data: bytes) -> list[bytes]:
+    """Return the single events of what an encoder has joined."""
+    # Within an event there is no empty line, for JSON in ASCII has no raw line ends.
+    return [event + b"\n\n" for event in data.split(b"\n\n")[:-1]]
+
+
+def parse_event_id(event_id: str) -> tuple[str, int] | None:
+    """Return run and sequence number of an event id, or None if it is not one of ours."""
+    match = _EVENT_ID.fullmatch(event_id)
+    return None if match is None else (match[1], int(match[2]))
 
 
 def encode_json(value: Any) -> str:

@@ -95,7 +95,7 @@ class Flow:
         self.stream = stream
         self.description = description
         self.deadlines = deadlines or FlowDeadlines()
-        self.on_disconnect = on_disconnect
+        self.on_disconnect: Literal["cancel"] | Grace = on_disconnect
         try:
             check_tree(op)
             self._inputs = InputSchema(name, input_schema or {})

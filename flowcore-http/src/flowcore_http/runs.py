@@ -1,0 +1,205 @@
+"""The runs that the service knows: those that run, and for a while those that have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from flowcore import Grace, Run, RunState
+from flowcore_http.replay import Budget, Replay
+from flowcore_http.settings import ReplaySettings
+
+_RECORD_BYTES = 4096
+"""About what a run takes besides its events."""
+
+
+class RunRecord:
+    """What the service knows of one run.
+
+    Args:
+        run: The run.
+        caller: Name of the key that started it; only this one may ask for it.
+        replay: Its events; None if it is not read as a stream.
+        on_disconnect: What becomes of it when its last reader leaves.
+
+    Attributes:
+        id: Identifier of the run.
+        flow: Name of its flow.
+        caller: See above.
+        replay: See above.
+        readers: How many clients read it now.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        caller: str,
+        replay: Replay | None,
+        on_disconnect: Literal["cancel"] | Grace = "cancel",
+    ) -> None:
+        self.id = run.id
+        self.flow = run.flow
+        self.caller = caller
+        self.replay = replay
+        self.readers = 0
+        self._run: Run | None = run
+        self._on_disconnect = on_disconnect
+        self._grace: asyncio.TimerHandle | None = None
+        self._about: dict[str, Any] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended."""
+        return self._run is None
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the run, if it has not ended."""
+        if self._run is not None:
+            self._run.cancel(reason)
+
+    def keep(self) -> None:
+        """Let the run go on: it has a reader again."""
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def leave(self, reason: str) -> None:
+        """Do with the run what its flow's ``on_disconnect`` says: nobody reads it any more."""
+        if isinstance(self._on_disconnect, Grace):
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(self._on_disconnect.grace, self.cancel, reason)
+        else:
+            self.cancel(reason)
+
+    def end(self, run: Run) -> None:
+        """Take note that the run has ended, and let go of it."""
+        self._about = _describe(run)
+        self._run = None
+        self.keep()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what there is to know of the run, as JSON data."""
+        about = self._about if self._run is None else _describe(self._run)
+        return {**about, "events": self.replay.last if self.replay is not None else 0}
+
+
+class RunRegister:
+    """The records of runs by id.
+
+    Args:
+        settings: How much is kept of runs that have ended, and for how long.
+    """
+
+    def __init__(self, settings: ReplaySettings) -> None:
+        self._seconds = settings.seconds
+        self._budget = Budget(settings.total_bytes, settings.bytes_per_run)
+        self._records: dict[str, RunRecord] = {}
+        self._retired: OrderedDict[str, float] = OrderedDict()
+        """The time at which a record may go, for those whose run has ended and is not read."""
+        self._cleaning: asyncio.TimerHandle | None = None
+
+    def add(
+        self,
+        run: Run,
+        caller: str,
+        *,
+        on_disconnect: Literal["cancel"] | Grace = "cancel",
+        delivered: Callable[[], object] | None = None,
+    ) -> RunRecord:
+        """Record a run that was just started.
+
+        Args:
+            run: The run.
+            caller: Name of the key that started it.
+            on_disconnect: What becomes of it when its last reader leaves.
+            delivered: Called whenever chunks are taken from the run; None if the run is not read
+                as a stream of events.
+        """
+        replay = None if delivered is None else Replay(run, self._budget, delivered)
+        record = self._records[run.id] = RunRecord(run, caller, replay, on_disconnect)
+        self._budget.used += _RECORD_BYTES
+        run.add_done_callback(self._end)
+        return record
+
+    def find(self, run_id: str, caller: str) -> RunRecord | None:
+        """Return the record of a run, if there is one and this caller may see it."""
+        record = self._records.get(run_id)
+        return record if record is not None and record.caller == caller else None
+
+    def attach(self, record: RunRecord) -> None:
+        """Take note that a run has one more reader."""
+        record.readers += 1
+        record.keep()
+        self._retired.pop(record.id, None)
+
+    def detach(self, record: RunRecord, reason: str) -> None:
+        """Take note that a reader has left; with the last one, the run may be over.
+
+        Args:
+            record: The run.
+            reason: Why the reader left, such as ``"client"``.
+        """
+        record.readers -= 1
+        if record.readers:
+            return
+        if record.ended:
+            self._retire(record)
+        else:
+            record.leave(reason)
+
+    def _end(self, run: Run) -> None:
+        record = self._records[run.id]
+        record.end(run)
+        if not record.readers:
+            self._retire(record)
+
+    def _retire(self, record: RunRecord) -> None:
+        if record.replay is not None:
+            record.replay.finish()
+        loop = asyncio.get_running_loop()
+        self._retired[record.id] = loop.time() + self._seconds
+        while self._budget.exceeded and self._retired:
+            self._drop()
+        if self._cleaning is None:
+            self._cleaning = loop.call_later(self._seconds, self._clean)
+
+    def _drop(self) -> None:
+        run_id, _ = self._retired.popitem(last=False)
+        record = self._records.pop(run_id)
+        self._budget.used -= _RECORD_BYTES
+        if record.replay is not None:
+            record.replay.discard()
+
+    def _clean(self) -> None:
+        self._cleaning = None
+        loop = asyncio.get_running_loop()
+        while self._retired and next(iter(self._retired.values())) <= loop.time():
+            self._drop()
+        if self._retired:
+            # In one go with those that are due a little later.
+            soonest = max(next(iter(self._retired.values())), loop.time() + self._seconds / 10)
+            self._cleaning = loop.call_at(soonest, self._clean)
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    ending: dict[str, Any] | None = None
+    if run.state is RunState.DONE:
+        ending = {"code": "done"}
+    elif run.failure is not None:
+        ending = {**run.failure.metadata, "detail": run.failure.chunk}
+    return {
+        "id": run.id,
+        "flow": run.flow,
+        "state": run.state.value,
+        "started_at": _iso(run.started_at),
+        "ended_at": _iso(run.ended_at) if run.ended_at else None,
+        "chunks": run.chunks,
+        "ending": ending,
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
