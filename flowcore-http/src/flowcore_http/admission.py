@@ -16,8 +16,8 @@ from flowcore_http.keys import load_keys
 from flowcore_http.quota import RunQuota
 from flowcore_http.settings import HttpSettings
 
-_UNCOUNTED = PUBLIC | {"cancel_run", "metrics"}
-"""Endpoints without a rate limit: to stop a run must always be possible."""
+_UNCOUNTED = PUBLIC | {"cancel_run", "metrics", "run", "run_events"}
+"""Endpoints without a rate limit: who has started a run must always be able to read or stop it."""
 
 
 class Admission:
@@ -55,18 +55,21 @@ class Admission:
 
     async def _check(self) -> Response | None:
         g.caller = ""
-        check_host(request, self._hosts)
+        if not is_forwarded(request):
+            check_host(request, self._hosts)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             # The same for every path: what exists is told to those with a key only.
             return Response(status=204)
         if self.keys:
             g.caller = caller_of(request, self.keys)
         if is_forwarded(request):
+            # Another process has counted it; the key tells whose runs it may see.
             return None
         client = self._client()
         if self._rate_limit is not None and request.endpoint not in _UNCOUNTED:
             await self._rate_limit.check(client)
-        if (request.endpoint or "").startswith("flow:"):
+        # A request that reads on does not start a run; `start` has the last word.
+        if (request.endpoint or "").startswith("flow:") and "Last-Event-ID" not in request.headers:
             self._quota.check(client)
         return None
 
