@@ -43,7 +43,8 @@ from flowcore import BaseAsyncOp, C, FlowStreamChunk
 @C.register_op()
 class SayOp(BaseAsyncOp):
     async def async_execute(self):
-        for payload in pickle.loads(bytes.fromhex(self.context.pickled)):
+        pickled = self.context.get("pickled")
+        for payload in pickle.loads(bytes.fromhex(pickled)) if pickled else []:
             await self.context.add_stream_chunk(FlowStreamChunk(chunk=payload))
 
 
@@ -63,9 +64,9 @@ flow:
     flow_content: CountOp()
     input_schema:
       name: {type: string, required: true}
-      number: {type: integer}
-      list: {type: array, items: {type: number}}
-      object: {type: object, properties: {flag: {type: boolean}}}
+      number: {type: integer, required: false}
+      list: {type: array, items: {type: number}, required: false}
+      object: {type: object, properties: {flag: {type: boolean}}, required: false}
 """
 
 
