@@ -137,8 +137,10 @@ async def test_no_key_is_logged_from_wherever_it_is_sent(serve, accesses, caplog
             headers={"Authorization": f"Bearer {CANARY}", "Cookie": f"key={CANARY}"},
         )
         await accesses(1)
+        metrics = (await client.get(f"{server.url}/metrics")).text
 
     assert not [record for record in caplog.records if CANARY in str(vars(record))]
+    assert CANARY not in metrics
 
 
 async def test_a_level_above_info_turns_the_access_log_off(serve, caplog):
