@@ -243,7 +243,7 @@ async def service(request, tmp_path):
             process.kill()
             await process.wait()
             tasks.cancel_scope.cancel()
-    assert "Traceback" not in running.log
+        assert "Traceback" not in running.log
 
 
 if sys.platform == "linux":

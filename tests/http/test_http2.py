@@ -154,6 +154,7 @@ async def test_prior_knowledge_gets_a_505_and_the_others_notice_nothing(server, 
 
 async def exchange(server, data: bytes) -> bytes:
     """Send much, as far as the server takes it, and return what it sends."""
+    answer = b""
     async with await server.connect() as connection, anyio.create_task_group() as tasks:
 
         async def send() -> None:
@@ -161,7 +162,6 @@ async def exchange(server, data: bytes) -> bytes:
                 await connection.send(data)
 
         tasks.start_soon(send)
-        answer = b""
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             while True:
                 answer += await connection.receive()

@@ -10,6 +10,7 @@ import asyncio
 import copy
 import errno
 import logging
+import math
 import socket
 import ssl
 import time
@@ -84,7 +85,7 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._places = asyncio.Semaphore(self._limit + RESERVE)
         self._open: dict[asyncio.Task[None], _ConnectionProtocol] = {}
-        self._warned_at = -_WARNING_SECONDS
+        self._warned_at: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -131,8 +132,8 @@ class Connections:
 
     def _warn(self, text: str, *args: object) -> None:
         now = time.monotonic()
-        if now - self._warned_at >= _WARNING_SECONDS:
-            self._warned_at = now
+        if now >= self._warned_at.get(text, -math.inf) + _WARNING_SECONDS:
+            self._warned_at[text] = now
             logger.warning(text, *args)
 
     async def _serve(

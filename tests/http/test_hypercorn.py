@@ -1,0 +1,64 @@
+"""What flowcore-http knows of the inside of Hypercorn, so that an upgrade is looked at.
+
+If this fails after an upgrade, compare the two versions of what is named, see whether
+`flowcore_http.http1` still fits, and write down the new digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+
+import pytest
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import AsyncioSingleTask, WorkerContext
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.utils import parse_socket_addr
+
+from flowcore_http.connections import server_config
+from flowcore_http.http1 import Http1Protocol, Http1Server
+from flowcore_http.settings import HttpSettings
+
+DIGESTS: dict[object, str] = {
+    TaskGroup: "1260b105c058872d",
+    TCPServer: "3bfa72b319509f2b",
+    AsyncioSingleTask: "305fdb8a3c30b8a5",
+    WorkerContext: "6eeeae02ae174a68",
+    H11Protocol: "b32a61e0a8ca2127",
+    HTTPStream: "e0f656feb55ab89c",
+    parse_socket_addr: "d06f08a6dc9ef687",
+}
+
+REPLACED = {
+    TCPServer: {"run", "protocol_send", "_initiate_server_close"},
+    H11Protocol: {"handle", "stream_send", "_handle_events", "_maybe_recycle"},
+}
+
+
+def digest(thing: object) -> str:
+    return hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()[:16]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("thing", DIGESTS, ids=lambda thing: thing.__name__)
+def test_what_is_extended_is_what_was_read(thing):
+    assert digest(thing) == DIGESTS[thing], f"{thing.__qualname__} of Hypercorn has changed"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(Http1Server, TCPServer), (Http1Protocol, H11Protocol)]
+)
+def test_what_is_replaced_is_there(ours, theirs):
+    shared = {name for name in vars(ours) if inspect.isfunction(vars(ours)[name])} & set(
+        vars(theirs)
+    )
+
+    assert shared - {"__init__"} == REPLACED[theirs]
+
+
+def test_the_settings_of_the_server_are_settings_of_hypercorn():
+    ours = server_config(HttpSettings())
+    known = set(dir(type(ours).__base__))
+
+    assert {name for name in vars(ours) if not name.startswith("_")} - known == {"max_connections"}
