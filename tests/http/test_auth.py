@@ -236,6 +236,33 @@ async def test_the_key_is_asked_for_before_the_body_comes(server):
     assert answer.startswith(b"HTTP/1.1 401")
 
 
+async def test_a_client_that_waits_for_a_sign_to_send_its_body_gets_none(server):
+    head = b"POST /demo HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+    async with await server.connect() as connection:
+        await connection.send(head + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        with anyio.fail_after(1):
+            answer = await connection.receive()
+
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def test_the_run_of_another_key_is_like_none(client):
+    run_id = (await client.post("/demo", json={}, headers=bearer(KEY))).headers["X-Run-Id"]
+    for method, path in (("GET", ""), ("POST", "/cancel"), ("GET", "/events")):
+        answers = [
+            await client.request(method, f"/runs/{name}{path}", headers=bearer(key))
+            for name, key in ((run_id, KEY), (run_id, OTHER), ("0" * len(run_id), OTHER))
+        ]
+        nobody = await client.request(method, f"/runs/{run_id}{path}")
+
+        assert [answer.status_code for answer in answers] == [200, 404, 404]
+        assert answers[1].json() == answers[2].json()
+        assert nobody.status_code == 401
+
+    resumed = {**bearer(OTHER), "Last-Event-ID": f"{run_id}-0"}
+    assert (await client.post("/demo", json={}, headers=resumed)).status_code == 404
+
+
 async def test_openapi_tells_that_a_key_is_needed(client, serve):
     document = (await client.get("/openapi.json", headers=bearer(KEY))).json()
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from flowcore import BaseAsyncOp, FlowStreamChunk
+from flowcore import BackendError, BaseAsyncOp, FlowStreamChunk
 from flowcore_http import CorsSettings
 
 ORIGIN = {"Origin": "https://page.example"}
@@ -29,6 +29,13 @@ class OnceOp(BaseAsyncOp):
     async def async_execute(self):
         type(self).runs += 1
         await self.context.add_stream_chunk(FlowStreamChunk(chunk="x"))
+
+
+class BusyOp(BaseAsyncOp):
+    """Finds its model busy."""
+
+    async def async_execute(self):
+        raise BackendError("all connections are in use", code="upstream_busy")
 
 
 class WaitOp(BaseAsyncOp):
@@ -108,6 +115,17 @@ async def test_a_page_may_read_why_it_was_refused(serve):
             assert response.status_code == status
             assert response.headers["Access-Control-Allow-Origin"] == "*"
             assert "retry-after" in names(response, "Access-Control-Expose-Headers")
+
+
+async def test_a_page_may_read_that_a_model_is_busy(serve):
+    async with (
+        serve({"busy": {"flow_content": "BusyOp()"}}, BusyOp) as server,
+        httpx.AsyncClient(headers=ORIGIN) as client,
+    ):
+        response = await client.post(f"{server.url}/busy", json={})
+
+    assert response.status_code == 503
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
 async def test_a_page_may_read_that_there_are_too_many_runs(serve):

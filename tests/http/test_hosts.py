@@ -141,14 +141,18 @@ async def test_a_malformed_host_is_a_problem_on_every_server(make_app, headers):
     }  # fmt: skip
     received = [{"type": "http.request", "body": b"", "more_body": False}]
     sent = []
+    answered = anyio.Event()
 
     async def receive():
-        if not received:
-            await anyio.sleep_forever()
-        return received.pop()
+        if received:
+            return received.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message):
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
 
     with anyio.fail_after(5):
         await quart(scope, receive, send)  # pyright: ignore[reportArgumentType]

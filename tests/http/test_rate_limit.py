@@ -387,6 +387,54 @@ async def test_every_ending_gives_the_place_back(limited, end):
         assert (await client.post("/quick", json={})).status_code == 200
 
 
+async def test_who_is_at_a_limit_can_still_read_on_and_cancel(limited):
+    async with (
+        limited(max_runs_per_key=1, rate_limit="2/minute") as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+        client.stream("POST", "/wait", json={}) as running,
+    ):
+        run_id = running.headers["X-Run-Id"]
+        from_the_start = {"Last-Event-ID": f"{run_id}-0"}
+        async with client.stream("POST", "/wait", json={}, headers=from_the_start) as resumed:
+            assert resumed.status_code == 200
+            assert resumed.headers["X-Run-Id"] == run_id
+        assert (await client.post("/quick", json={})).status_code == 429
+        async with client.stream("GET", f"/runs/{run_id}/events") as read_again:
+            assert read_again.status_code == 200
+        assert (await client.get(f"/runs/{run_id}")).status_code == 200
+        assert (await client.post(f"/runs/{run_id}/cancel")).status_code == 200
+        assert "[DONE]" in (await running.aread()).decode()
+
+
+@pytest.mark.parametrize("event_id", ["", "nonsense", "0" * 32 + "-0"])
+async def test_an_event_id_does_not_lead_around_the_limits(limited, event_id):
+    async with (
+        limited(max_runs_per_key=1, rate_limit="3/minute") as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+        client.stream("POST", "/wait", json={}),
+    ):
+        fields = {"Last-Event-ID": event_id}
+        got = [(await client.post("/quick", json={}, headers=fields)).status_code for _ in range(3)]
+
+        assert got[0] in (404, 429)
+        assert got[2] == 429
+        assert len(server.app.runs) == 1
+
+
+async def test_a_run_that_outlives_its_connection_still_counts(serve, end):
+    flows = {"wait": {"flow_content": "WaitOp()", "stream": True, "on_disconnect": {"grace": 60}}}
+    async with (
+        serve(flows, WaitOp, max_runs_per_key=1) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        async with client.stream("POST", "/wait", json={}) as left:
+            assert left.status_code == 200
+        assert (await client.post("/wait", json={})).status_code == 429
+        end.set()
+        await server.no_runs()
+        assert (await client.post("/wait", json={})).status_code == 200
+
+
 @pytest.mark.parametrize("value", [0, -1, "many"])
 def test_a_number_of_runs_that_is_none_is_refused(value):
     with pytest.raises(ValidationError, match="max_runs_per_key"):
