@@ -288,6 +288,27 @@ def script(body: str, stderr: Any, kind: str = "text") -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def test_what_python_would_print_by_itself_is_logged() -> None:
+    body = """
+import threading, warnings
+warnings.warn("a\\nb")
+def fail(): raise ValueError("c\\nd")
+thread = threading.Thread(target=fail, name="e\\nf"); thread.start(); thread.join()
+class Bad:
+    def __del__(self): raise ValueError("g\\nh")
+Bad()
+"""
+    process = script(body, subprocess.PIPE, "json")
+    _, printed = process.communicate(timeout=60)
+
+    records = [json.loads(line) for line in printed.splitlines()]
+
+    assert [record["level"] for record in records] == ["WARNING", "ERROR", "ERROR"]
+    assert "UserWarning: a\nb" in records[0]["message"]
+    assert records[1]["exc_info"].endswith("ValueError: c\nd")
+    assert records[2]["exc_info"].endswith("ValueError: g\nh")
+
+
 def closed_pipe() -> int:
     out, inside = os.pipe()
     os.close(out)

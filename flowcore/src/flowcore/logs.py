@@ -10,10 +10,14 @@ import logging
 import os
 import select
 import sys
+import threading
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import IO
+from typing import IO, Any
 
 from flowcore.errors import ConfigError
+
+logger = logging.getLogger("flowcore")
 
 running: ContextVar[tuple[str, str]] = ContextVar("flowcore_running", default=("", ""))
 """Identifier and flow of the run to which the running code belongs; empty outside of runs."""
@@ -42,9 +46,15 @@ def configure(level: str, kind: str) -> None:
         raise ConfigError(f"FLOWCORE_LOG_LEVEL: unknown level {level!r}")
     if kind not in FORMATS:
         raise ConfigError(f"FLOWCORE_LOG_FORMAT: {kind!r} is none of {', '.join(FORMATS)}")
+    if logging.getLogger().hasHandlers():
+        return
     handler = LogHandler(sys.stderr)
     handler.setFormatter(TextFormatter() if kind == "text" else json_formatter())
     logging.basicConfig(level=level, handlers=[handler])
+    # What Python would print by itself holds data as well.
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _log_thread_failure
+    sys.unraisablehook = _log_unraisable
 
 
 class TextFormatter(logging.Formatter):
@@ -168,6 +178,19 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_type is not SystemExit:
+        name = failure.thread.name if failure.thread is not None else "?"
+        about = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+        logger.error("thread %r failed", name, exc_info=about)  # pyright: ignore[reportArgumentType]
+
+
+def _log_unraisable(failure: Any) -> None:
+    with suppress(Exception):  # while Python ends, not all of logging is there
+        about = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+        logger.error("an exception was ignored in %r", failure.object, exc_info=about)
 
 
 def _escaped(char: str) -> str:
