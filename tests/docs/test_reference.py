@@ -20,6 +20,7 @@ from flowcore.flow import FlowSettings
 from flowcore.input_schema import InputField
 from flowcore.testing import ScriptedSettings
 from flowcore_http import CorsSettings, HttpError, HttpSettings, StreamCutError
+from flowcore_http.settings import ReplaySettings
 from flowcore_http.metrics import CODES, Metrics
 from flowcore_llamacpp.settings import EngineParams, LlamaCppSettings
 from flowcore_memory.settings import MemoryVectorStoreSettings
@@ -60,7 +61,11 @@ def keys(*models: type[BaseModel], prefix: str = "") -> set[str]:
 CONFIG_KEYS = {
     "Top level": keys(FlowConfig) - {"deadlines"} | keys(Deadlines, prefix="deadlines."),
     "flow": keys(FlowSettings, InputField),
-    "http": keys(HttpSettings) - {"cors"} | keys(CorsSettings, prefix="cors."),
+    "http": (
+        keys(HttpSettings) - {"cors", "replay"}
+        | keys(CorsSettings, prefix="cors.")
+        | keys(ReplaySettings, prefix="replay.")
+    ),
     "openai_compatible": keys(LLMSettings, EmbeddingSettings),
     "llamacpp": keys(LlamaCppSettings) | keys(EngineParams, prefix="params."),
     "memory": keys(MemoryVectorStoreSettings),

@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import pytest
+from quart import Quart
 
 from flowcore import FlowApp, Op, Registrar, hookimpl, load_config
 from flowcore_http import HttpSettings, create_app
@@ -44,12 +45,14 @@ MakeApp = Callable[..., FlowApp]
 def make_app() -> MakeApp:
     """Return a function: `make_app({"demo": "DemoOp()"}, DemoOp)`; bare expressions stream."""
 
-    def make(flows: Mapping[str, Any], *ops: type[Op]) -> FlowApp:
+    def make(
+        flows: Mapping[str, Any], *ops: type[Op], config: Mapping[str, Any] | None = None
+    ) -> FlowApp:
         entries = {
             name: {"flow_content": flow, "stream": True} if isinstance(flow, str) else flow
             for name, flow in flows.items()
         }
-        return FlowApp(load_config({"flow": entries}), plugins=[OpsPlugin(ops)])
+        return FlowApp(load_config({"flow": entries, **(config or {})}), plugins=[OpsPlugin(ops)])
 
     return make
 
@@ -61,6 +64,7 @@ class Server:
     url: str
     port: int
     app: FlowApp
+    quart: Quart
 
     async def connect(self) -> anyio.abc.SocketStream:
         """Return a connection to write bytes to."""
@@ -94,10 +98,13 @@ def serve(make_app: MakeApp) -> Serve:
 
     @asynccontextmanager
     async def start(
-        flows: Mapping[str, Any], *ops: type[Op], **values: Any
+        flows: Mapping[str, Any],
+        *ops: type[Op],
+        config: Mapping[str, Any] | None = None,
+        **values: Any,
     ) -> AsyncGenerator[Server, None]:
         settings = HttpSettings(port=0, **values)
-        app = make_app(flows, *ops)
+        app = make_app(flows, *ops, config=config or {})
         stop = anyio.Event()
         with listen(settings) as sock:
             port: int = sock.getsockname()[1]
@@ -105,7 +112,7 @@ def serve(make_app: MakeApp) -> Serve:
                 quart = create_app(app, settings)
                 tasks.start_soon(run_server, quart, server_config(settings), sock, stop.wait)
                 try:
-                    yield Server(f"http://127.0.0.1:{port}", port, app)
+                    yield Server(f"http://127.0.0.1:{port}", port, app, quart)
                 finally:
                     stop.set()
 
