@@ -6,16 +6,16 @@ forwarded by another process, so it is never forwarded again; no header has a sa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
-import httpx
+import h11
 from quart import Quart, Request, Response
 from werkzeug.datastructures import Headers
 
@@ -28,20 +28,11 @@ from flowcore_http.streamed import BodyCutError, StreamedBody
 ANSWER_SECONDS = 5.0
 """How long a process may take to begin its answer."""
 
+_READ_BYTES = 65_536
 _OF_THE_CONNECTION = frozenset(
-    {
-        "connection",
-        "content-length",
-        "date",
-        "expect",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
+    b"connection date expect keep-alive te trailer transfer-encoding upgrade".split()
 )
-_LOST = (httpx.TransportError, OSError)
+_LOST = (OSError, EOFError, h11.ProtocolError)
 
 logger = logging.getLogger("flowcore.http.workers")
 
@@ -57,8 +48,6 @@ class Siblings:
     def __init__(self, folder: Path, pid: int) -> None:
         self._folder = folder
         self._own = socket_path(folder, pid)
-        # httpx would read the certificates of all authorities for each connection.
-        self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     @asynccontextmanager
     async def listening(self, quart: Quart, settings: HttpSettings) -> AsyncGenerator[None]:
@@ -97,22 +86,22 @@ class Siblings:
         silent: list[Path] = []
 
         async def ask_one(path: Path) -> None:
-            answer = _Answer(httpx.AsyncHTTPTransport(uds=str(path), verify=self._ssl))
+            answer = _Answer()
             try:
-                with anyio.fail_after(ANSWER_SECONDS):
-                    status = await answer.begin(request)
-            except TimeoutError:
-                silent.append(path)
-            except _LOST:
-                pass  # it has ended, or is about to
-            else:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    status = await answer.begin(path, request)
                 if status == 503:
                     silent.append(path)
                 elif status != 404 and not found:
                     found.append(answer)
                     tasks.cancel_scope.cancel()
-                    return
-            await answer.close()
+            except TimeoutError:
+                silent.append(path)
+            except _LOST:
+                pass  # it has ended, or is about to
+            finally:
+                if answer not in found:
+                    answer.close()
 
         try:
             async with anyio.create_task_group() as tasks:
@@ -121,7 +110,7 @@ class Siblings:
                         tasks.start_soon(ask_one, path)
         except BaseException:
             for answer in found:
-                await answer.close()
+                answer.close()
             raise
         if found:
             return found[0].response()
@@ -139,59 +128,80 @@ def socket_path(folder: Path, pid: int) -> Path:
 class _Answer(StreamedBody):
     """A sibling's answer to a request; as the body of a response it is read while it is sent."""
 
-    def __init__(self, transport: httpx.AsyncHTTPTransport) -> None:
-        self._transport = transport
-        self._answer: httpx.Response | None = None
-        self._parts: AsyncIterator[bytes] | None = None
+    def __init__(self) -> None:
+        self._protocol = h11.Connection(h11.CLIENT)
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._head: h11.Response | None = None
 
-    async def begin(self, request: Request) -> int:
-        """Send the request, and return the status of the answer."""
-        self._answer = await self._transport.handle_async_request(_copy_of(request))
-        return self._answer.status_code
+    async def begin(self, path: Path, request: Request) -> int:
+        """Send a request, and return the status of the answer."""
+        # Not the sockets of anyio, which stumble when a read that has succeeded is cancelled.
+        self._reader, self._writer = await asyncio.open_unix_connection(path)
+        head, body = _copy_of(request)
+        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+            self._writer.write(self._protocol.send(event) or b"")
+        await self._writer.drain()
+        while not isinstance(event := await self._next_event(), h11.Response):
+            pass
+        self._head = event
+        return event.status_code
 
     def response(self) -> Response:
         """Return the answer as a response of ours."""
-        assert self._answer is not None  # noqa: S101 - for the type checker
-        dropped = _OF_THE_CONNECTION - {"content-length"}
+        assert self._head is not None  # noqa: S101 - for the type checker
         headers = Headers(
-            [(k, v) for k, v in self._answer.headers.multi_items() if k.lower() not in dropped]
+            [
+                (name.decode("ascii"), value.decode("utf-8", "replace"))
+                for name, value in self._head.headers
+                if name.lower() not in _OF_THE_CONNECTION
+            ]
         )
-        self._parts = self._answer.aiter_raw()
-        response = Response(self, status=self._answer.status_code, headers=headers)
-        if "Content-Type" not in self._answer.headers:
+        response = Response(self, status=self._head.status_code, headers=headers)
+        if "Content-Type" not in headers:
             del response.headers["Content-Type"]
         response.timeout = None
         return response
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        self.close()
 
     async def __anext__(self) -> bytes:
-        assert self._parts is not None  # noqa: S101 - for the type checker
         try:
-            return await anext(self._parts)
+            event = await self._next_event()
         except _LOST as error:
             logger.warning("an answer of another process was cut: %r", error)
             raise BodyCutError("the process that answered is gone") from None
+        if isinstance(event, h11.Data):
+            return bytes(event.data)
+        raise StopAsyncIteration
 
-    async def close(self) -> None:
+    async def _next_event(self) -> object:
+        assert self._reader is not None  # noqa: S101 - for the type checker
+        while (event := self._protocol.next_event()) is h11.NEED_DATA:
+            self._protocol.receive_data(await self._reader.read(_READ_BYTES))
+        if event is not None and not isinstance(event, h11.ConnectionClosed):
+            return event
+        raise EOFError("the connection was closed")
+
+    def close(self) -> None:
         """End the connection, whatever the sibling still has to say."""
-        with anyio.CancelScope(shield=True):
-            if self._answer is not None:
-                await self._answer.aclose()
-            await self._transport.aclose()
+        if self._writer is not None:
+            self._writer.transport.abort()
 
 
-def _copy_of(request: Request) -> httpx.Request:
+def _copy_of(request: Request) -> tuple[h11.Request, bytes]:
     scope = cast("dict[str, Any]", request.scope)
-    path: bytes = scope["raw_path"]
-    query: bytes = scope["query_string"]
+    received: list[tuple[bytes, bytes]] = list(scope["headers"])
+    headers = [
+        (name, value)
+        for name, value in received
+        if name.lower() not in _OF_THE_CONNECTION and name.lower() != b"content-length"
+    ]
+    if not any(name.lower() == b"host" for name, _ in headers):
+        headers.append((b"host", b"worker"))  # HTTP/1.0 can do without
     body = b"{}" if request.method == "POST" else b""
-    headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _OF_THE_CONNECTION]
-    return httpx.Request(
-        request.method,
-        httpx.URL(scheme="http", host="worker", raw_path=path + (b"?" + query if query else b"")),
-        headers=[(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers],
-        content=body,
-        extensions={"timeout": {"connect": ANSWER_SECONDS, "read": None, "write": ANSWER_SECONDS}},
-    )
+    headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    query: bytes = scope["query_string"]
+    target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
+    return h11.Request(method=request.method, target=target, headers=headers), body
