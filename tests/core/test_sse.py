@@ -50,6 +50,27 @@ def data_of(stream: bytes) -> list[str]:
         (b"data: \xff\xfe\n\n", ["\ufffd\ufffd"]),
         (b"data: \0\n\n", ["\0"]),
         (b"", []),
+        # Fields: their names are exact, one space belongs to the colon, a tab does not.
+        (b"data :a\n\ndata\t:b\n\n\tdata:c\n\nDATA:d\n\ndata\0:e\n\n\0data:f\n\n", []),
+        (b"data:\ta\n\ndata:\0b\n\ndata: :c\n\ndata::d\n\n", ["\ta", "\0b", ":c", ":d"]),
+        (b"data:a\ndata\ndata:\ndata:b\n\n", ["a\n\n\nb"]),
+        (b"unknown:x\ndata:a\nunknown\n\n", ["a"]),
+        (b":\0\n:\r:\r\n:data:x\n:" + b"x" * 5000 + b"\ndata:a\n\n", ["a"]),
+        # Line ends: CR LF is one, LF CR is two.
+        (b"data:a\n\rdata:b\r\n\rdata:c\r\r\n", ["a", "b", "c"]),
+        (b"data:a\r\ndata:b\n\n", ["a\nb"]),
+        (b"\r\n\n\r\r\ndata:a\r\n\r\n", ["a"]),
+        # The end: what no blank line has ended is no event.
+        (b"data:a\n\ndata:b\n", ["a"]),
+        (b"data:a\n\ndata:b\r\n", ["a"]),
+        (b"data:a\n\n:\n\nevent:x\n\nid:1\n\n", ["a"]),
+        (b"data:a\r\n\r", ["a"]),
+        # UTF-8: what is malformed is replaced, and ends nothing.
+        (b"data:\xed\xa0\x80\xf0\x9f\x98\n\n", ["\ufffd\ufffd\ufffd\ufffd"]),
+        (b"data:\xc0\x8a\xe2\x80\n\n", ["\ufffd\ufffd\ufffd"]),
+        (b"\xfe\xff\0d\0a\0t\0a\0:\0a\0\n\0\n", []),
+        (b"\xef\xbbdata:a\n\ndata:b\n\n", ["b"]),
+        (b"\xef\xbb\xbf\ndata:a\n\n", ["a"]),
     ],
 )  # fmt: skip
 def test_the_streams_of_the_standard(stream: bytes, expected: list[str]) -> None:
@@ -67,8 +88,26 @@ def test_an_event_has_a_type_and_the_last_id_seen() -> None:
     ]
 
 
-def test_an_event_type_without_data_is_forgotten() -> None:
-    assert decode(b"event: gone\n\ndata: a\n\n") == [SSEEvent("a", "message", "")]
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b"event: gone\n\ndata: a\n\n", SSEEvent("a", "message", "")),
+        (b"event: one\nevent: two\ndata: a\n\n", SSEEvent("a", "two", "")),
+        (b"event: one\nevent:\ndata: a\n\n", SSEEvent("a", "message", "")),
+        (b"event:  message \ndata: a\n\n", SSEEvent("a", " message ", "")),
+        (b"data: a\nevent: add\nid: 1\n\n", SSEEvent("a", "add", "1")),
+        (b"id: 1\n\ndata: a\n\n", SSEEvent("a", "message", "1")),
+        (b"id: 1\nid:  2 \ndata: a\n\n", SSEEvent("a", "message", " 2 ")),
+        (b"id: 1\nid: \0\ndata: a\n\n", SSEEvent("a", "message", "1")),
+        (b"id: 1\nid\ndata: a\n\n", SSEEvent("a", "message", "")),
+        (b"id: 1\nid:\ndata: a\n\n", SSEEvent("a", "message", "")),
+        (b"id: \xe2\x80\xa6\ndata: a\n\n", SSEEvent("a", "message", "\u2026")),
+        (b"retry: 1\nretry: -1\nretry\ndata: a\n\n", SSEEvent("a", "message", "")),
+    ],
+)
+def test_a_field_counts_as_it_was_sent_last(stream: bytes, expected: SSEEvent) -> None:
+    assert decode(stream) == [expected]
+    assert decode(stream, *range(1, len(stream))) == [expected]
 
 
 TEXTS = [

@@ -37,6 +37,8 @@ settings.load_profile("flowcore")
 OPS = """
 import pickle
 
+import anyio
+
 from flowcore import BaseAsyncOp, C, FlowStreamChunk
 
 
@@ -49,6 +51,14 @@ class SayOp(BaseAsyncOp):
 
 
 @C.register_op()
+class PauseOp(BaseAsyncOp):
+    async def async_execute(self):
+        for number in range(3):
+            await anyio.sleep(0.2)
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk=[number]))
+
+
+@C.register_op()
 class CountOp(BaseAsyncOp):
     async def async_execute(self):
         self.context.response.answer = str(len(self.context.get("name", "")))
@@ -56,7 +66,9 @@ class CountOp(BaseAsyncOp):
 
 CONFIG = """
 imports: [said_ops]
+http: {heartbeat: 0.05}
 flow:
+  pause: {flow_content: PauseOp(), stream: true}
   say:
     flow_content: SayOp()
     stream: true

@@ -163,6 +163,19 @@ def test_parsers_from_npm_read_a_stream_from_the_server(service: Service, npm_pa
         assert contents(event["data"] for event in events) == list(map(repaired, TRICKY)), parser
 
 
+@pytest.mark.node
+def test_what_holds_the_stream_open_is_no_event_to_parsers_from_npm(
+    service: Service, npm_parsers: Parsers
+):
+    fetched = npm_parsers.fetch(f"{service.url}/pause", "{}")
+
+    for parser, events in fetched.items():
+        # Programs parse the data of every event that they are given.
+        assert contents(event["data"] for event in events) == [[0], [1], [2]], parser
+        assert all(event["data"] for event in events), parser
+        assert [event["id"].rpartition("-")[2] for event in events] == ["1", "2", "3", "4"], parser
+
+
 @given(said=st.lists(containers, max_size=6))
 @example(said=[[*map(repaired, TRICKY)], {text: text for text in map(repaired, TRICKY)}])
 @example(said=[[0.1, -0.0, 1e308, 5e-324, 2**53 + 1, -(2**63), 2**64, 10**4299]])
