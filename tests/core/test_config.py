@@ -177,6 +177,21 @@ def test_all_faults_are_listed_each_with_its_place(write: Write) -> None:
     assert "'flow.f.flow_content' is required" in message
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("thread_pool_max_workers: true", "my.yaml:1: 'thread_pool_max_workers': a number"),
+        ("deadlines:\n  idle: yes", "my.yaml:2: 'deadlines.idle': a number is needed"),
+        ("flow: {f: {deadlines: {total: off}}}", "'flow.f.deadlines.total': a number"),
+        ("flow: {f: {on_disconnect: {grace: true}}}", "'flow.f.on_disconnect.grace': a number"),
+    ],
+)
+def test_a_truth_value_is_no_number(write: Write, text: str, said: str) -> None:
+    write("my.yaml", text)
+
+    assert said in refused("my.yaml")
+
+
 def test_values_are_not_repeated_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWCORE_THREAD_POOL_MAX_WORKERS", "sk-secret")
 
@@ -187,6 +202,13 @@ def test_values_are_not_repeated_in_errors(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 # --- sections of services and backends, checked by the app
+
+
+def test_a_truth_value_is_no_number_in_a_section_either(write: Write) -> None:
+    write("my.yaml", "http:\n  port: true\n  metrics: true\n  cors: {max_age: true}")
+
+    with pytest.raises(ConfigError, match=r"my\.yaml:2: 'http\.port': a number is needed"):
+        FlowApp("my.yaml")
 
 
 class NothingOp(BaseAsyncOp):

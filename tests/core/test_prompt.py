@@ -184,7 +184,8 @@ def test_an_unknown_prompt_is_met_with_the_file_and_the_nearest_name(write: Writ
     [
         ("- a", "must be a mapping of names to texts"),
         ("p: 5", "'p' must be a text"),
-        ("5: text", "5 must be a text"),
+        ("5: text", "every name and every prompt must be a text"),
+        ("'root:x:0': 7", "every name and every prompt must be a text"),
         ("p: [a]", "'p' must be a text"),
         ("p: !!python/object/apply:os.system ['true']", "cannot read the prompt file"),
         ("p: 'open", "cannot read the prompt file"),

@@ -23,7 +23,7 @@ from flowcore.config_source import (
 from flowcore.errors import ConfigError
 from flowcore.flow import FlowSettings
 from flowcore.limits import Deadlines
-from flowcore.validation import Origins, config_error
+from flowcore.validation import Origins, check_numbers, config_error
 
 _layers: ContextVar[tuple[Layer, ...]] = ContextVar("layers", default=())
 """The layers that are being read, the strongest first."""
@@ -145,6 +145,7 @@ def load_config(*sources: str | os.PathLike[str] | Mapping[str, Any]) -> FlowCon
     origins = Origins()
     for layer in reversed(layers):
         origins.update(layer.origins)
+        check_numbers(FlowConfig, layer.data, layer.origins)
 
     token = _layers.set(tuple(layers))
     try:

@@ -13,6 +13,7 @@ from flowcore.errors import PromptError, did_you_mean
 from flowcore.yaml_text import parse_yaml
 
 MAX_PROMPT_FILE_BYTES = 4 * 1024 * 1024
+_NAME = re.compile(r"[\w.-]{1,100}")
 
 
 class Prompts:
@@ -88,7 +89,10 @@ def _load(path: Path) -> MappingProxyType[str, str]:
     texts = cast("dict[object, object]", texts or {})
     for name, text in texts.items():
         if not (isinstance(name, str) and isinstance(text, str)):
-            raise PromptError(f"prompt file {path}: {name!r} must be a text")
+            # What looks like no name may be a line of a file that was named by mistake.
+            known = isinstance(name, str) and _NAME.fullmatch(name)
+            what = repr(name) if known else "every name and every prompt"
+            raise PromptError(f"prompt file {path}: {what} must be a text")
     return MappingProxyType(cast("dict[str, str]", texts))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -43,10 +44,24 @@ def validate_section(
     Raises:
         ConfigError: If the section does not fit; all faults are listed, values are not.
     """
+    check_numbers(model, data, origins, section)
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise config_error(error, model, origins, section) from None
+
+
+def check_numbers(
+    model: type[BaseModel], data: Mapping[str, Any], origins: Origins, section: Path = ()
+) -> None:
+    """Check that no number is given as ``true`` or ``false``, which pydantic takes for 1 and 0.
+
+    Raises:
+        ConfigError: If one is.
+    """
+    for path in _booleans_for_numbers(model, data, section):
+        name = ".".join(map(str, path))
+        raise ConfigError(f"{name!r}: a number is needed, not true or false", origins.find(path))
 
 
 def config_error(
@@ -80,6 +95,41 @@ def _fault(
     if kind in {"dict_type", "model_type", "model_attributes_type"}:
         return path, f"{name!r} must be a mapping"
     return path, f"{name!r}: {message[0].lower()}{message[1:]}"
+
+
+def _booleans_for_numbers(kind: Any, value: object, path: Path) -> Iterator[Path]:
+    if isinstance(value, bool):
+        kinds = _kinds(kind)
+        if bool not in kinds and kinds & {int, float}:
+            yield path
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[str, object]", value).items():
+            for member in _members(kind, key):
+                yield from _booleans_for_numbers(member, item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(cast("list[object]", value)):
+            for member in _members(kind, index):
+                yield from _booleans_for_numbers(member, item, (*path, index))
+
+
+def _members(kind: Any, key: str | int) -> Iterator[Any]:
+    """Yield the types that a member of a value of this type may have."""
+    for one in _kinds(kind):
+        fields = getattr(one, "model_fields", {})
+        if key in fields:
+            yield fields[key].annotation
+        elif get_origin(one) in {dict, list}:
+            yield get_args(one)[-1]
+
+
+def _kinds(kind: Any) -> set[Any]:
+    """Return the alternatives of a union, without their annotations."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _kinds(get_args(kind)[0])
+    if origin in {Union, UnionType}:
+        return {one for member in get_args(kind) for one in _kinds(member)}
+    return {kind}
 
 
 def _known_keys(model: type[BaseModel], loc: Path) -> list[str]:
