@@ -11,11 +11,12 @@ from flowcore import Env, ModelSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_DAY = 86_400.0
+Seconds = Annotated[float, Field(gt=0, le=_DAY, allow_inf_nan=False)]
 
 
 class EndpointSettings(ModelSettings):
-    """Settings that both backends share. All times are in seconds.
+    """Settings that both backends share. All times are in seconds, and at most a day.
 
     Attributes:
         api_key: Key of the API; servers that need none are called with a placeholder.
@@ -37,8 +38,8 @@ class EndpointSettings(ModelSettings):
 
     api_key: SecretStr | None = None
     base_url: str = Field(default=OPENAI_URL, repr=False)
-    max_connections: int = Field(default=1000, ge=1)
-    max_retries: int = Field(default=2, ge=0)
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    max_retries: int = Field(default=2, ge=0, le=100)
     retry_backoff: Seconds = 0.5
     max_retry_after: Seconds = 60
     connect_timeout: Seconds = 10
