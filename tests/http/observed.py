@@ -22,12 +22,13 @@ flow:
   greet: {flow_content: GreetOp(), stream: true}
   fail: {flow_content: FailOp(), stream: true}
   wait: {flow_content: WaitOp(), stream: true}
+  hang: {flow_content: HangOp()}
   block: {flow_content: GreetOp() >> (GreetOp() | BlockOp()), stream: true}
 """
 OPS = """
 import time
 import anyio
-from flowcore import BaseAsyncOp, C, FlowStreamChunk
+from flowcore import BaseAsyncOp, BaseOp, C, FlowStreamChunk
 
 @C.register_op()
 class GreetOp(BaseAsyncOp):
@@ -44,6 +45,11 @@ class WaitOp(BaseAsyncOp):
     async def async_execute(self):
         await self.context.add_stream_chunk(FlowStreamChunk(chunk="hello"))
         await anyio.sleep(self.context.get("seconds", 60))
+
+@C.register_op()
+class HangOp(BaseOp):
+    def execute(self):
+        time.sleep(60)
 
 @C.register_op()
 class BlockOp(BaseAsyncOp):

@@ -6,9 +6,12 @@ import asyncio
 import logging
 import os
 import re
+import select
+import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +228,38 @@ async def test_the_service_goes_on_when_its_log_cannot_be_written(
         ) as service:
             await check(port)
             assert await service.exit_code() == 0
+
+
+async def test_a_log_that_nobody_reads_holds_up_neither_the_service_nor_its_end(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    out, inside = os.pipe()
+    with os.fdopen(out, "rb"), os.fdopen(inside, "wb") as stderr:
+        async with (
+            observed(
+                tmp_path, f"http.port={port}", stderr=stderr.fileno(), FLOWCORE_LOG_LEVEL="debug"
+            ) as service,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+            anyio.create_task_group() as tasks,
+        ):
+            await check(port)
+            while stderr in select.select([], [stderr], [], 0)[1]:
+                await client.post("/fail", json={})
+            await check(port)
+            tasks.start_soon(hang, client)
+            await anyio.sleep(0.2)
+            for _ in range(2):
+                service.process.send_signal(signal.SIGTERM)
+                await anyio.sleep(0.3)
+            with anyio.fail_after(5):
+                code = await service.process.wait()
+
+    assert code == 130
+
+
+async def hang(client: httpx.AsyncClient) -> None:
+    with suppress(httpx.HTTPError):
+        await client.post("/hang", json={})
 
 
 async def check(port: int) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
+
+logger = logging.getLogger("flowcore.http")
 
 INTERRUPTED = 130
 """Exit code of a process that a second signal ended."""
@@ -86,8 +89,8 @@ def exit_after(seconds: float, code: int) -> None:
 
 
 def _exit(code: int) -> None:
-    with suppress(OSError):
-        print("flowcore: a thread or a task did not end; leaving without it", file=sys.stderr)
+    # Not print, which would wait for ever where standard error is a pipe that nobody reads.
+    logger.error("a thread or a task did not end; leaving without it")
     os._exit(code)
 
 
