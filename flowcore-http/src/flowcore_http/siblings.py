@@ -180,9 +180,9 @@ class _Answer(StreamedBody):
         assert self._reader is not None  # noqa: S101 - for the type checker
         while (event := self._protocol.next_event()) is h11.NEED_DATA:
             self._protocol.receive_data(await self._reader.read(_READ_BYTES))
-        if event is not None and not isinstance(event, h11.ConnectionClosed):
-            return event
-        raise EOFError("the connection was closed")
+        if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+            raise EOFError("there is no more to come")
+        return event
 
     def close(self) -> None:
         """End the connection, whatever the sibling still has to say."""
