@@ -5,8 +5,6 @@ Sources: RFC 9112, "HTTP/1.1", and RFC 9110, "HTTP Semantics".
 
 from __future__ import annotations
 
-import re
-
 import h11
 
 from flowcore_http.problem import HttpProblem
@@ -19,8 +17,6 @@ MAX_FIELDS = 100
 
 MAX_TARGET_BYTES = 8 * 1024
 """Longest path with its query."""
-
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 
 def fault_of_head(request: h11.Request) -> HttpProblem | None:
@@ -53,7 +49,8 @@ def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProbl
         detail = "Of all transfer codings, only chunked is understood, and only once."
         return HttpProblem(501, "not_implemented", detail)
     reason = str(error).partition(": bytearray")[0][:200]  # h11 quotes what it read
-    return HttpProblem(400, "bad_request", f"The request is malformed: {reason}.")
+    code = "bad_host" if "Host:" in reason else "bad_request"
+    return HttpProblem(400, code, f"The request is malformed: {reason}.")
 
 
 def _fault_of_target(request: h11.Request) -> HttpProblem | None:
@@ -77,8 +74,6 @@ def _fault_of_fields(request: h11.Request) -> HttpProblem | None:
         if request.http_version == b"1.0":
             return HttpProblem(400, "bad_request", "HTTP/1.0 has no Transfer-Encoding.")
     for name, value in request.headers:
-        if name == b"host" and not _HOST.fullmatch(value):
-            return HttpProblem(400, "bad_request", "The header Host is not a host and a port.")
         if name == b"upgrade" and b"websocket" in value.lower().replace(b",", b" ").split():
             detail = "There are no WebSockets here; use a POST request and read its events."
             return HttpProblem(403, "websocket_refused", detail)
