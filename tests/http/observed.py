@@ -23,6 +23,7 @@ flow:
   fail: {flow_content: FailOp(), stream: true}
   wait: {flow_content: WaitOp(), stream: true}
   hang: {flow_content: HangOp()}
+  stubborn: {flow_content: StubbornOp(), stream: true}
   block: {flow_content: GreetOp() >> (GreetOp() | BlockOp()), stream: true}
 """
 OPS = """
@@ -50,6 +51,15 @@ class WaitOp(BaseAsyncOp):
 class HangOp(BaseOp):
     def execute(self):
         time.sleep(60)
+
+@C.register_op()
+class StubbornOp(BaseAsyncOp):
+    async def async_execute(self):
+        while True:
+            try:
+                await anyio.sleep(0.5)
+            except BaseException:
+                pass
 
 @C.register_op()
 class BlockOp(BaseAsyncOp):

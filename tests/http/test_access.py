@@ -72,6 +72,18 @@ async def test_a_request_is_one_record_with_all_that_is_known_of_it(serve, acces
     assert re.fullmatch(r"POST /greet 200, \d+ bytes in \d\.\d{3} s", record.getMessage())
 
 
+async def test_a_request_about_a_run_names_it(serve, accesses):
+    async with (
+        serve({"greet": "GreetOp()"}, GreetOp) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        run_id = (await client.post("/greet", json={})).headers["X-Run-Id"]
+        await client.get(f"/runs/{run_id}/events")
+        _, record = await accesses(2)
+
+    assert (record.path, record.run_id) == (f"/runs/{run_id}/events", run_id)
+
+
 async def test_a_stream_that_was_cut_is_told_as_such(serve, accesses):
     async with (
         serve({"wait": "WaitOp()"}, WaitOp) as server,
@@ -97,6 +109,27 @@ async def test_a_request_that_starts_no_run_is_a_record_without_one(serve, acces
 
     assert record.status == 404
     assert not hasattr(record, "run_id")
+
+
+async def test_the_name_of_the_key_is_logged_and_never_the_key(serve, accesses, caplog):
+    keys = {"shop": f"{CANARY}-which-is-long-enough"}
+    async with (
+        serve({"greet": "GreetOp()"}, GreetOp, api_keys=keys) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        for key in (keys["shop"], f"{CANARY}-wrong"):
+            await client.post("/greet", json={}, headers={"Authorization": f"Bearer {key}"})
+        known, unknown = await accesses(2)
+        refused = await client.get("/metrics")
+        shown = await client.get("/metrics", headers={"Authorization": f"Bearer {keys['shop']}"})
+
+    assert (known.status, known.caller) == (200, "shop")
+    assert known.getMessage().endswith(", key 'shop'")
+    assert unknown.status == 401
+    assert not hasattr(unknown, "caller")
+    assert not [record for record in caplog.records if CANARY in str(vars(record))]
+    assert (refused.status_code, shown.status_code) == (401, 200)
+    assert CANARY not in shown.text
 
 
 async def test_a_request_that_never_reaches_the_app_is_told_of_as_well(serve, accesses):

@@ -272,6 +272,35 @@ def test_a_delivery_costs_well_under_a_microsecond(make_app):
     assert min(rounds) < 1e-6
 
 
+async def test_deadlines_and_ops_that_ignore_their_cancellation_are_counted(tmp_path: Path):
+    deadlines = ("deadlines.first_chunk=0.3", "deadlines.cleanup=0.3")
+    async with (
+        observed(tmp_path, *deadlines) as service,
+        httpx.AsyncClient(base_url=service.url, timeout=20) as client,
+    ):
+        await client.post("/stubborn", json={})
+        after = await read(client)
+
+    failed = {"ending": "failed", "code": "first_chunk_timeout"}
+    assert after("flowcore_runs_ended_total", flow="stubborn", **failed) == 1
+    assert after("flowcore_runs_abandoned_total", flow="stubborn") == 1
+    assert after("flowcore_runs_running", flow="stubborn") == 0
+    assert after("flowcore_run_first_chunk_seconds_count", flow="stubborn") == 0
+
+
+async def test_a_run_that_somebody_asked_to_cancel_is_counted_as_such(serve, client_of):
+    async with serve({"wait": "WaitOp()"}, WaitOp) as server, client_of(server) as client:
+        async with client.stream("POST", "/wait", json={}) as response:
+            await client.post(f"/runs/{response.headers['X-Run-Id']}/cancel")
+            await response.aread()
+        after = await read(client)
+
+    assert after("flowcore_runs_cancelled_total", flow="wait", reason="api") == 1
+    assert (
+        after("flowcore_http_requests_total", endpoint="/runs/<run_id>/cancel", status="2xx") == 1
+    )
+
+
 async def test_processes_that_share_a_folder_show_the_sum_of_all(tmp_path: Path):
     folder = tmp_path / "metrics"
     folder.mkdir()
