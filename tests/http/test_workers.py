@@ -27,6 +27,8 @@ if sys.platform == "win32":
 
 FLOWCORE = str(Path(sys.executable).with_name("flowcore"))
 
+KEY = {"Authorization": f"Bearer {'a' * 32}"}
+
 OPS = """
 import os, pathlib, sys, threading, time
 import anyio
@@ -136,7 +138,7 @@ class Service:
             while True:
                 async with (
                     httpx.AsyncClient(timeout=20) as client,
-                    client.stream("POST", f"{self.url}/{flow}", json={}) as response,
+                    client.stream("POST", f"{self.url}/{flow}", json={}, headers=KEY) as response,
                 ):
                     stream = Stream(response)
                     await stream.begin()
@@ -477,6 +479,131 @@ async def test_signals_that_would_reload_or_resize_do_nothing(tmp_path):
         assert await service.workers(2) == workers
         service.signal()
         assert await service.exit_code(within=5) == 0
+
+
+# --- runs of other workers ---
+
+
+@asynccontextmanager
+async def talking_to(service: Service, worker: int) -> AsyncGenerator[httpx.AsyncClient]:
+    """Return a client with one connection, which the given worker has accepted."""
+    with anyio.fail_after(20):
+        while True:
+            async with httpx.AsyncClient(
+                base_url=service.url, timeout=20, limits=httpx.Limits(max_connections=1)
+            ) as client:
+                answer = await client.post("/pid", json={}, headers=KEY)
+                if f'"{worker}"' in answer.text:
+                    yield client
+                    return
+
+
+async def test_a_run_is_described_and_cancelled_through_another_worker(tmp_path):
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("long", one) as stream, talking_to(service, other) as client:
+            about = await client.get(f"/runs/{stream.run}")
+            cancelled = await client.post(f"/runs/{stream.run}/cancel")
+            body = await stream.rest()
+
+    assert about.status_code == cancelled.status_code == 200
+    assert about.json()["state"] == "running"
+    assert about.headers["X-Run-Id"] == stream.run
+    assert body.endswith(b"data:[DONE]\n\n")
+    assert b'"cancelled"' in body.split(b"\n\n")[-3]
+
+
+async def test_the_events_of_a_run_are_read_through_another_worker(tmp_path):
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("tick", one) as stream, talking_to(service, other) as client:
+            running = (await client.get(f"/runs/{stream.run}/events")).content
+            body = await stream.rest()
+            after = {"Last-Event-ID": f"{stream.run}-3"}
+            resumed = (await client.get(f"/runs/{stream.run}/events", headers=after)).content
+            again = await client.post("/tick", json={}, headers=after)
+            last = re.findall(rb"^id: ?(.*)$", body, re.MULTILINE)[-1].decode()
+            at_end = await client.get(f"/runs/{stream.run}/events", headers={"Last-Event-ID": last})
+
+    assert events_of(running) == events_of(body)
+    assert events_of(resumed) == events_of(again.content) == events_of(body)[3:]
+    assert again.headers["X-Run-Id"] == stream.run
+    assert at_end.status_code == 204
+
+
+async def test_a_run_that_no_worker_knows_or_whose_worker_has_died_is_unknown(tmp_path):
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with talking_to(service, other) as client:
+            unknown = await client.get(f"/runs/{'0' * 32}")
+            async with service.tick("long", one) as stream:
+                os.kill(one, signal.SIGKILL)
+                await service.logged("was killed by SIGKILL")
+                lost = await client.get(f"/runs/{stream.run}")
+
+    for answer in (unknown, lost):
+        assert answer.status_code == 404
+        assert answer.json()["code"] == "unknown_run"
+
+
+async def test_only_the_key_that_started_a_run_sees_it_through_another_worker(tmp_path):
+    keys = {"ann": KEY["Authorization"].removeprefix("Bearer "), "bob": "b" * 32}
+    async with started(tmp_path, api_keys=keys) as service:
+        one, other = await service.workers(2)
+        async with service.tick("long", one) as stream, talking_to(service, other) as client:
+            path = f"/runs/{stream.run}"
+            seen = await client.get(path, headers=KEY)
+            hidden = await client.get(path, headers={"Authorization": "Bearer " + "b" * 32})
+            refused = await client.get(path)
+            await client.post(f"{path}/cancel", headers=KEY)
+            await stream.rest()
+
+    assert seen.json()["state"] == "running"
+    assert hidden.status_code == 404
+    assert refused.status_code == 401
+
+
+async def test_a_forwarded_request_is_counted_and_logged_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWCORE_LOG_LEVEL", "INFO")
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("tick", one) as stream, talking_to(service, other) as client:
+            headers = {"Origin": "https://example.com"}
+            about = await client.get(f"/runs/{stream.run}", headers=headers)
+            await stream.rest()
+            await client.get("/health")  # its record comes after the other one
+            await service.logged("GET /health 200")
+            metrics = (await client.get("/metrics")).text
+
+    assert about.headers.get_list("Access-Control-Allow-Origin") == ["*"]
+    assert len(re.findall(rf"GET /runs/{stream.run} 200", service.log)) == 1
+    assert re.search(r'http_requests_total{endpoint="/runs/<run_id>",status="2xx"} 1\.0', metrics)
+
+
+async def test_metrics_are_those_of_all_workers_and_not_of_dead_ones(tmp_path):
+    async with started(tmp_path) as service, httpx.AsyncClient(base_url=service.url) as client:
+        one, other = await service.workers(2)
+        async with service.tick("long", one), service.tick("long", other):
+            before = (await client.get("/metrics")).text
+            os.kill(one, signal.SIGKILL)
+            await service.logged("was killed by SIGKILL")
+            with anyio.fail_after(5):
+                while True:
+                    try:
+                        after = (await client.get("/metrics")).text
+                    except httpx.TransportError:
+                        continue
+                    if 'runs_running{flow="long"} 1.0' in after:
+                        break
+
+    assert 'runs_running{flow="long"} 2.0' in before
+    started_runs = re.compile(r'runs_started_total{flow="long"} .*')
+    assert started_runs.findall(after) == started_runs.findall(before) != []
+
+
+def events_of(body: bytes) -> list[bytes]:
+    """Return the data of a stream's events."""
+    return re.findall(rb"^data:.*$", body, re.MULTILINE)
 
 
 # --- deaths ---

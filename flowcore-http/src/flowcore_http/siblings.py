@@ -21,6 +21,7 @@ from werkzeug.datastructures import Headers
 
 from flowcore_http.connections import serve, server_config
 from flowcore_http.forwarded import Forwarded, is_forwarded
+from flowcore_http.inflight import at_end
 from flowcore_http.problem import HttpProblem
 from flowcore_http.settings import HttpSettings
 from flowcore_http.streamed import BodyCutError, StreamedBody
@@ -113,6 +114,7 @@ class Siblings:
                 answer.close()
             raise
         if found:
+            at_end(request, lambda _reason: found[0].close())
             return found[0].response()
         if silent:
             detail = "The process that may know this run does not answer now; try again later."
@@ -162,9 +164,6 @@ class _Answer(StreamedBody):
             del response.headers["Content-Type"]
         response.timeout = None
         return response
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
 
     async def __anext__(self) -> bytes:
         try:
