@@ -267,6 +267,7 @@ async def test_a_log_that_nobody_reads_holds_up_neither_the_service_nor_its_end(
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     out, inside = os.pipe()
+    code: int | None = None
     with os.fdopen(out, "rb"), os.fdopen(inside, "wb") as stderr:
         async with (
             observed(

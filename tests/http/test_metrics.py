@@ -275,12 +275,14 @@ def test_a_delivery_costs_well_under_a_microsecond(make_app):
 async def test_deadlines_and_ops_that_ignore_their_cancellation_are_counted(tmp_path: Path):
     deadlines = ("deadlines.first_chunk=0.3", "deadlines.cleanup=0.3")
     async with (
-        observed(tmp_path, *deadlines) as service,
+        observed(tmp_path, *deadlines, FLOWCORE_LOG_FORMAT="json") as service,
         httpx.AsyncClient(base_url=service.url, timeout=20) as client,
     ):
-        await client.post("/stubborn", json={})
+        response = await client.post("/stubborn", json={})
         after = await read(client)
+        told = await service.record(lambda record: "ignores its cancel" in record["message"])
 
+    assert told["run_id"] == response.headers["X-Run-Id"]
     failed = {"ending": "failed", "code": "first_chunk_timeout"}
     assert after("flowcore_runs_ended_total", flow="stubborn", **failed) == 1
     assert after("flowcore_runs_abandoned_total", flow="stubborn") == 1

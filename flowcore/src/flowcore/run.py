@@ -286,12 +286,14 @@ class Run:
         self.abandoned = True
         # Cancellation is delivered again and again, which would keep the event loop busy.
         self._abandon_scope.shield = True
+        outside = running.set((self.id, self.flow))  # this is not the run's own task
         logger.error(
             "run %s of flow %r: op %s ignores its cancellation; after %g s the run ends without it",
             *(self.id, self.flow, ", ".join(repr(op.name) for op in self.active_ops) or "?"),
             self.limits.cleanup,
         )
         self._end(RunState.CANCELLED, None)
+        running.reset(outside)
 
     def _end(self, state: RunState, error: Exception | None) -> None:
         if self.state is not RunState.RUNNING:
