@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ import struct
 import sys
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -19,8 +21,10 @@ import pytest
 from anyio.streams.text import TextReceiveStream
 
 from flowcore import BaseAsyncOp, FlowStreamChunk
-from flowcore_http.connections import RESERVE
+from flowcore_http import HttpSettings, create_app
+from flowcore_http.connections import RESERVE, Connections, server_config
 from flowcore_http.descriptors import SPARE, connections_within_limit
+from flowcore_http.listener import listen
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
 KEPT = HEALTH.replace(b"Connection: close\r\n", b"")
@@ -124,6 +128,46 @@ async def test_clients_that_come_and_go_leave_nothing_behind(serve, post):
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.ETIMEDOUT, "write_timeout"),
+        (errno.EHOSTUNREACH, "client"),
+        (errno.ENETDOWN, "client"),
+        (errno.EPIPE, "client"),
+        (errno.ECONNRESET, "client"),
+    ],
+    ids=errno.errorcode.get,
+)
+async def test_a_network_that_fails_ends_one_run_without_a_word(
+    make_app, post, caplog, code, reason
+):
+    app = make_app(FLOWS, WaitOp)
+    settings = HttpSettings(port=0)
+    async with app, anyio.create_task_group() as tasks:
+        with listen(settings) as sock:
+            port = sock.getsockname()[1]
+            connections = Connections(create_app(app, settings), server_config(settings))
+            tasks.start_soon(connections.accept, sock)
+            async with await anyio.connect_tcp("127.0.0.1", port) as client:
+                await client.send(post("/wait"))
+                with anyio.fail_after(5):
+                    assert (await client.receive()).startswith(b"HTTP/1.1 200 ")
+                [run] = app.runs.values()
+                [protocol] = connections._open.values()
+                transport: Any = protocol.transport
+                # As asyncio itself does where a system call fails.
+                transport._fatal_error(OSError(code, os.strerror(code)))
+                with anyio.fail_after(1):
+                    await run.wait()
+                    while connections:
+                        await anyio.sleep(0.01)
+                assert run.cancel_reason == reason
+            tasks.cancel_scope.cancel()
+
+    assert caplog.records == []
 
 
 def test_a_limit_within_that_of_the_process_needs_no_word(caplog):

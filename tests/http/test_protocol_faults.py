@@ -73,6 +73,7 @@ FAULTS: dict[str, tuple[bytes, int, str]] = {
     "NUL": (b"GET /health HTTP/1.1\r\nHost: t\r\nX: a\x00b\r\n\r\n", 400, "bad_request"),
     "bare CR": (b"GET /health HTTP/1.1\r\nHost: t\r\nX: a\rY: b\r\n\r\n", 400, "bad_request"),
     "CONNECT": (b"CONNECT t:80 HTTP/1.1\r\nHost: t:80\r\n\r\n", 405, "method_not_allowed"),
+    "small letters": (b"head /health HTTP/1.1\r\nHost: t\r\n\r\n", 501, "not_implemented"),
     "absolute form": (b"GET http://t/health HTTP/1.1\r\nHost: t\r\n\r\n", 400, "bad_request"),
     "asterisk": (b"OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n", 400, "bad_request"),
     "authority form": (b"GET t:80 HTTP/1.1\r\nHost: t\r\n\r\n", 400, "bad_request"),
@@ -132,6 +133,14 @@ async def test_a_malformed_request_does_not_cut_the_answer_before_it(server, pos
     first, _, second = answer.partition(b"HTTP/1.1 400 ")
     assert b'"answer":"first"' in first
     check_problem(b"HTTP/1.1 400 " + second, 400)
+
+
+async def test_what_follows_the_last_request_of_a_connection_is_ignored(server, post):
+    with anyio.fail_after(5):
+        answer = await server.exchange(post("/echo", b"{}", b"Connection: close") + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b'"answer":"nothing","success":true,"metadata":{}}')
 
 
 AMBIGUOUS: dict[str, tuple[bytes, bytes]] = {

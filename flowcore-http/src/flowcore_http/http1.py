@@ -154,13 +154,17 @@ class Http1Protocol(H11Protocol):
     @property
     def is_unread(self) -> bool:
         """Whether the client may still be sending."""
-        states = {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
-        return self.connection.their_state not in states or bool(self._ahead)
+        return not self._request_is_whole or bool(self._ahead)
 
     @property
     def head_has_begun(self) -> bool:
         """Whether a part of the head of a request is there, but not all of it."""
         return self.stream is None and not self.over and bool(self._ahead)
+
+    @property
+    def _request_is_whole(self) -> bool:
+        # What comes then waits, also where it can only be rubbish, until there is an answer.
+        return self.connection.their_state in {h11.DONE, h11.MUST_CLOSE}
 
     @property
     def _ahead(self) -> bytes:
@@ -172,7 +176,7 @@ class Http1Protocol(H11Protocol):
             await super().handle(event)
         elif event.data and not self.over:
             self.connection.receive_data(event.data)
-            if self.connection.their_state not in {h11.DONE, h11.MUST_CLOSE}:
+            if not self._request_is_whole:
                 await self._handle_events()
             elif len(self._ahead) > MAX_PIPELINED_BYTES:
                 await self._end()
@@ -204,7 +208,7 @@ class Http1Protocol(H11Protocol):
 
     async def _handle_events(self) -> None:
         async with self._parsing:
-            while not self.over:
+            while not (self.over or self._request_is_whole):
                 try:
                     event = self.connection.next_event()
                 except h11.RemoteProtocolError as error:

@@ -31,7 +31,7 @@ def fault_of_head(request: h11.Request) -> HttpProblem | None:
     size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in fields)
     if size > MAX_HEAD_BYTES:
         return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
-    return _fault_of_target(request) or _fault_of_fields(request)
+    return _fault_of_line(request) or _fault_of_fields(request)
 
 
 def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProblem:
@@ -53,7 +53,10 @@ def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProbl
     return HttpProblem(400, code, f"The request is malformed: {reason}.")
 
 
-def _fault_of_target(request: h11.Request) -> HttpProblem | None:
+def _fault_of_line(request: h11.Request) -> HttpProblem | None:
+    if request.method != request.method.upper():
+        # They are case-sensitive, but not everybody behind this is aware of that.
+        return HttpProblem(501, "not_implemented", "Write the method in capital letters.")
     if request.method == b"CONNECT":
         headers = {"Allow": "GET, HEAD, OPTIONS, POST"}
         detail = "This service is not a proxy."
