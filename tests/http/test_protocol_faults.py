@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import re
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from flowcore import BaseAsyncOp
@@ -353,3 +358,72 @@ async def test_pipelined_requests_are_answered_in_their_order(server, post):
 
     assert re.findall(rb'"answer":"(n\d+)"', answer) == [name.encode() for name in names]
     assert answer.endswith(b'{"status":"healthy"}')
+
+
+async def test_a_request_may_come_in_pieces_of_any_size(server):
+    body = b'5\r\n{"say\r\n7;x=y\r\n": "thi\r\n3\r\ns"}\r\n0\r\nX: y\r\n\r\n'
+    request = START + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+    for size in (1, 2, 3, 7, 50):
+        async with await server.connect() as connection:
+            for start in range(0, len(request), size):
+                await connection.send(request[start : start + size])
+                await anyio.lowlevel.checkpoint()
+            answer = b""
+            with anyio.fail_after(5), suppress(anyio.EndOfStream):
+                while True:
+                    answer += await connection.receive()
+        assert b'"answer":"this"' in answer
+    assert EchoOp.runs == 5
+
+
+async def test_bytes_that_went_wrong_anyhow_get_an_answer_or_an_end_and_nothing_else(
+    server, post, caplog
+):
+    draw = random.Random(7)
+    requests = [request for request, _, _ in FAULTS.values() if len(request) < 1000]
+    requests += [START + fields + b"\r\n" + body for fields, body in AMBIGUOUS.values()]
+    requests += [START + fields + b"\r\n" + body for fields, body in ONE_REQUEST.values()]
+    statuses: set[int] = set()
+
+    async def try_one(request: bytes, *, leave: bool) -> None:
+        answer = b""
+        async with await server.connect() as connection:
+            await connection.send(request)
+            if leave:
+                await connection.send_eof()
+            with anyio.fail_after(5), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    answer += await connection.receive()
+        statuses.update(int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer))
+
+    await server.exchange(HEALTH)
+    tasks_before = len(asyncio.all_tasks())
+    for _ in range(5):
+        async with anyio.create_task_group() as tasks:
+            for number in range(50):
+                request = spoil(draw.choice(requests) + draw.choice([b"", HEALTH]), draw)
+                tasks.start_soon(partial(try_one, request, leave=number % 2 == 0))
+    with anyio.fail_after(5):
+        while len(asyncio.all_tasks()) > tasks_before:
+            await anyio.sleep(0.02)
+
+    assert statuses <= {100, 200, 400, 403, 404, 405, 408, 413, 414, 415, 422, 431, 501, 505}
+    assert {200, 400, 501} <= statuses
+    assert caplog.records == []
+
+
+def spoil(request: bytes, draw: random.Random) -> bytes:
+    """Return the request with up to three faults."""
+    data = bytearray(request)
+    for _ in range(draw.randrange(4)):
+        place = draw.randrange(len(data))
+        match draw.randrange(4):
+            case 0:
+                data[place] = draw.randrange(256)
+            case 1:
+                data[place:place] = draw.choice([b"\r\n", b"\n", b"\0", b" ", b":", b"0"])
+            case 2:
+                del data[place : place + draw.randrange(1, 9)]
+            case _:
+                data += data[place : place + 40]
+    return bytes(data)
