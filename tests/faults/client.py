@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import struct
 import time
@@ -52,6 +53,10 @@ class Told:
         assert kinds[-1:] != ["error"] or self.done, "no end mark after an error chunk"
         assert all(chunk["chunk"] not in ("", None) for chunk in self.chunks)
         assert len({chunk["flow_id"] for chunk in self.chunks}) <= 1
+        ids = [
+            int(name.rpartition(b"-")[2]) for b in blocks for name in re.findall(b"(?m)^id:(.*)", b)
+        ]
+        assert ids == sorted(set(ids)), f"ids that do not rise: {ids}"
         assert all(
             list(chunk) == ["flow_id", "chunk_type", "chunk", "done", "metadata"]
             for chunk in self.chunks
@@ -118,6 +123,7 @@ class Stream:
         )
         self.response = self._connection.getresponse()
         self.blocks: list[bytes] = []
+        self._lines: list[bytes] = []
 
     def __enter__(self) -> Self:
         return self
@@ -126,17 +132,22 @@ class Stream:
         self.leave()
 
     def block(self) -> bytes | None:
-        """Read one block up to its blank line; None at the end of the stream."""
-        lines: list[bytes] = []
+        """Read one event up to its blank line, or a comment; None at the end of the stream."""
+        lines = self._lines
         while line := self.response.readline():
-            if line == b"\n":
-                if not lines:
-                    continue
-                self.blocks.append(b"\n".join(lines))
-                return self.blocks[-1]
             assert line.endswith(b"\n"), f"the stream ended within a line: {line!r}"
+            if line.startswith(b":"):
+                # The id with which a stream opens belongs to no event yet.
+                assert all(known.startswith(b"id:") for known in lines), f"within {lines!r}"
+                self.blocks.append(line[:-1])
+                return self.blocks[-1]
+            if line == b"\n":
+                assert lines, "an empty event"
+                self.blocks.append(b"\n".join(lines))
+                lines.clear()
+                return self.blocks[-1]
             lines.append(line[:-1])
-        assert not lines, f"the stream ended within an event: {lines!r}"
+        assert all(line.startswith(b"id:") for line in lines), f"ended within {lines!r}"
         return None
 
     def chunk(self) -> dict[str, Any]:
