@@ -19,8 +19,14 @@ from flowcore.cli import main
 from flowcore.flow import FlowSettings
 from flowcore.input_schema import InputField
 from flowcore.testing import ScriptedSettings
-from flowcore_http import CorsSettings, HttpError, HttpSettings, StreamCutError
-from flowcore_http.settings import ReplaySettings
+from flowcore_http import (
+    CorsSettings,
+    HttpError,
+    HttpSettings,
+    ReplaySettings,
+    StreamCutError,
+    StreamGapError,
+)
 from flowcore_http.metrics import CODES, Metrics
 from flowcore_llamacpp.settings import EngineParams, LlamaCppSettings
 from flowcore_memory.settings import MemoryVectorStoreSettings
@@ -83,7 +89,7 @@ def test_every_hook_is_in_the_reference_with_its_arguments(hook: str):
     assert hook in code_spans(REFERENCE / "hooks.md")
 
 
-@pytest.mark.parametrize("error", [*errors(FlowcoreError), HttpError, StreamCutError])
+@pytest.mark.parametrize("error", [*errors(FlowcoreError), HttpError, StreamCutError, StreamGapError])
 def test_every_error_is_in_the_reference_with_its_code(error: type[FlowcoreError]):
     rows = table_rows(REFERENCE / "errors.md")["Errors"]
 

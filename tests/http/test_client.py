@@ -82,7 +82,7 @@ async def test_the_async_client_does_what_the_guide_shows(serve):
         chunks = [chunk async for chunk in client.execute_stream_flow("say", texts=AWKWARD)]
 
     assert (response.answer, response.success) == ({"said": [1, "é"]}, False)
-    assert set(chunks[0]) == {"type", "content", "metadata", "flow_id"}
+    assert set(chunks[0]) == {"type", "content", "metadata", "flow_id", "event_id"}
     assert said(chunks, "think") == said(chunks, "answer") == AWKWARD
     assert chunks[0]["metadata"] == {"t": AWKWARD[0]}
     assert said(chunks, "tool") == [{"id": "1", "name": "find", "arguments": '{"q": "é"}'}]

@@ -61,7 +61,9 @@ async def test_a_stream_without_its_end_mark_raises_after_what_came(answering: A
         with pytest.raises(StreamCutError, match="without"):
             await collect(url, chunks)
 
-    assert chunks == [{"type": "answer", "content": "hi", "metadata": {}, "flow_id": "r1"}]
+    assert chunks == [
+        {"type": "answer", "content": "hi", "metadata": {}, "flow_id": "r1", "event_id": ""}
+    ]
 
 
 async def test_the_blocking_client_tells_of_a_cut_stream_too(answering: Answering):

@@ -223,8 +223,8 @@ async def test_cancelling_ends_the_run_and_tells_its_reader(serve, client_of, ga
 async def test_cancelling_a_run_that_does_not_stream_is_a_conflict_for_its_caller(serve, client_of):
     flows = {"demo": {"flow_content": "CountOp(stop=1)"}}
     async with serve(flows, *OPS) as server, client_of(server) as client:
+        answers: list[httpx.Response] = []
         async with anyio.create_task_group() as tasks:
-            answers: list[httpx.Response] = []
 
             async def ask() -> None:
                 answers.append(await client.post("/demo", json={}))

@@ -9,10 +9,10 @@ from flowcore import BaseService, Registrar, hookimpl
 
 if TYPE_CHECKING:
     from flowcore_http.client import HttpClient, SyncHttpClient
-    from flowcore_http.protocol import HttpError, StreamCutError
+    from flowcore_http.protocol import HttpError, StreamCutError, StreamGapError
     from flowcore_http.server import create_app
     from flowcore_http.service import HttpService
-    from flowcore_http.settings import CorsSettings, HttpSettings
+    from flowcore_http.settings import CorsSettings, HttpSettings, ReplaySettings
 
 __all__ = [
     "CorsSettings",
@@ -20,7 +20,9 @@ __all__ = [
     "HttpError",
     "HttpService",
     "HttpSettings",
+    "ReplaySettings",
     "StreamCutError",
+    "StreamGapError",
     "SyncHttpClient",
     "create_app",
 ]
@@ -33,7 +35,9 @@ _HOMES = {
     "HttpError": "protocol",
     "HttpService": "service",
     "HttpSettings": "settings",
+    "ReplaySettings": "settings",
     "StreamCutError": "protocol",
+    "StreamGapError": "protocol",
     "SyncHttpClient": "client",
     "create_app": "server",
 }

@@ -5,16 +5,19 @@ What they share, which is everything but the I/O, is in :mod:`flowcore_http.prot
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import anyio
 import httpx
 
 from flowcore import FlowResponse
 from flowcore_http.protocol import (
     EventStream,
+    HttpError,
     check_stream,
     check_url,
     connection_error,
@@ -23,6 +26,8 @@ from flowcore_http.protocol import (
     parse_json,
     parse_response,
     raise_for_status,
+    resume_request,
+    run_path,
     stream_timeout,
 )
 
@@ -35,6 +40,8 @@ class HttpClient:
         timeout: Seconds to wait for the answer of a flow that is not streamed.
         idle_timeout: Seconds of silence, heartbeats included, after which a stream counts as
             dead. A stream has no limit of its own.
+        reconnects: How often in a row to connect again without getting anything, where a stream
+            was cut.
         api_key: Key of the service, where it asks for one.
         **options: Further arguments of ``httpx.AsyncClient``, such as ``headers``.
 
@@ -48,6 +55,7 @@ class HttpClient:
         *,
         timeout: float = 600.0,
         idle_timeout: float = 60.0,
+        reconnects: int = 5,
         api_key: str | None = None,
         **options: Any,
     ) -> None:
@@ -55,6 +63,7 @@ class HttpClient:
         self._http = httpx.AsyncClient(base_url=check_url(base_url), timeout=limits, **options)
         self._http.headers.update(key_header(api_key))
         self._stream_timeout = stream_timeout(idle_timeout)
+        self._reconnects = reconnects
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -96,35 +105,74 @@ class HttpClient:
         """
         return parse_response(await self._request(**flow_request(flow, inputs)))
 
-    async def execute_stream_flow(
+    def execute_stream_flow(
         self, flow: str, /, **inputs: Any
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Run a streamed flow and yield its chunks as they come.
 
-        Each is a dict with the keys ``type``, ``content``, ``metadata`` and ``flow_id``. A run
-        that fails yields a last chunk of type ``error``. Leaving the loop closes the connection,
-        which cancels the run; ``contextlib.aclosing`` makes that certain to happen at once.
+        Each is a dict with the keys ``type``, ``content``, ``metadata``, ``flow_id`` and
+        ``event_id``. A run that fails yields a last chunk of type ``error``. A stream that is cut
+        is resumed where it was cut, if its flow has an ``on_disconnect`` with time for that, or
+        its run has ended. Leaving the loop closes the connection, which cancels the run, after that
+        time; ``contextlib.aclosing`` makes that certain to happen at once.
 
         Raises:
             HttpError: If the service cannot be reached or refuses the request.
-            StreamCutError: If the stream ends before its end mark; all that came was yielded.
+            StreamCutError: If the stream ends before its end mark and cannot be resumed; all that
+                came was yielded.
+            StreamGapError: If it was resumed too late, so that something is missing.
         """
-        async with self._stream(flow, inputs) as response:
-            events = EventStream(flow)
-            async for data in response.aiter_bytes():
-                for chunk in events.feed(data):
-                    yield chunk
-                if events.ended:
-                    return
-            events.close()
+        return self._follow(EventStream(flow, self._reconnects), flow_request(flow, inputs))
+
+    def resume_stream(self, event_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the chunks of a streamed run that come after an event.
+
+        Args:
+            event_id: ``event_id`` of the last chunk that is known; for the whole stream, the
+                identifier of the run with ``-0`` behind it.
+
+        Raises:
+            HttpError: As :meth:`execute_stream_flow`.
+        """
+        events = EventStream(event_id, self._reconnects, event_id)
+        return self._follow(events, resume_request(event_id))
+
+    async def get_run(self, run_id: str) -> dict[str, Any]:
+        """Return what the service knows of a run: ``state``, ``chunks``, ``ending`` and more.
+
+        Raises:
+            HttpError: If it does not know the run, or cannot be reached.
+        """
+        return parse_json(await self._request("GET", run_path(run_id)))
+
+    async def cancel_run(self, run_id: str) -> dict[str, Any]:
+        """Cancel a run, and return what :meth:`get_run` does.
+
+        Raises:
+            HttpError: If the service does not know the run, or cannot be reached.
+        """
+        return parse_json(await self._request("POST", f"{run_path(run_id)}/cancel"))
+
+    async def _follow(
+        self, events: EventStream, request: dict[str, Any]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        while not events.ended:
+            try:
+                async with self._stream(request) as response:
+                    events.open(response)
+                    async for data in response.aiter_bytes():
+                        for chunk in events.feed(data):
+                            yield chunk
+                        if events.ended:
+                            return
+                    events.close()
+            except HttpError as error:
+                await anyio.sleep(events.delay(error))
+            request = events.resume_request()
 
     @asynccontextmanager
-    async def _stream(
-        self, flow: str, inputs: dict[str, Any]
-    ) -> AsyncGenerator[httpx.Response, None]:
-        request = self._http.build_request(
-            **flow_request(flow, inputs), timeout=self._stream_timeout
-        )
+    async def _stream(self, arguments: dict[str, Any]) -> AsyncGenerator[httpx.Response, None]:
+        request = self._http.build_request(**arguments, timeout=self._stream_timeout)
         response: httpx.Response | None = None
         try:
             response = await self._http.send(request, stream=True)
@@ -157,6 +205,7 @@ class SyncHttpClient:
         *,
         timeout: float = 600.0,
         idle_timeout: float = 60.0,
+        reconnects: int = 5,
         api_key: str | None = None,
         **options: Any,
     ) -> None:
@@ -164,6 +213,7 @@ class SyncHttpClient:
         self._http = httpx.Client(base_url=check_url(base_url), timeout=limits, **options)
         self._http.headers.update(key_header(api_key))
         self._stream_timeout = stream_timeout(idle_timeout)
+        self._reconnects = reconnects
 
     def __enter__(self) -> Self:
         self._http.__enter__()
@@ -197,19 +247,40 @@ class SyncHttpClient:
         self, flow: str, /, **inputs: Any
     ) -> Generator[dict[str, Any], None, None]:
         """Blocking twin of :meth:`HttpClient.execute_stream_flow`."""
-        with self._stream(flow, inputs) as response:
-            events = EventStream(flow)
-            for data in response.iter_bytes():
-                yield from events.feed(data)
-                if events.ended:
-                    return
-            events.close()
+        return self._follow(EventStream(flow, self._reconnects), flow_request(flow, inputs))
+
+    def resume_stream(self, event_id: str) -> Generator[dict[str, Any], None, None]:
+        """Blocking twin of :meth:`HttpClient.resume_stream`."""
+        events = EventStream(event_id, self._reconnects, event_id)
+        return self._follow(events, resume_request(event_id))
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """Blocking twin of :meth:`HttpClient.get_run`."""
+        return parse_json(self._request("GET", run_path(run_id)))
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        """Blocking twin of :meth:`HttpClient.cancel_run`."""
+        return parse_json(self._request("POST", f"{run_path(run_id)}/cancel"))
+
+    def _follow(
+        self, events: EventStream, request: dict[str, Any]
+    ) -> Generator[dict[str, Any], None, None]:
+        while not events.ended:
+            try:
+                with self._stream(request) as response:
+                    events.open(response)
+                    for data in response.iter_bytes():
+                        yield from events.feed(data)
+                        if events.ended:
+                            return
+                    events.close()
+            except HttpError as error:
+                time.sleep(events.delay(error))
+            request = events.resume_request()
 
     @contextmanager
-    def _stream(self, flow: str, inputs: dict[str, Any]) -> Generator[httpx.Response, None, None]:
-        request = self._http.build_request(
-            **flow_request(flow, inputs), timeout=self._stream_timeout
-        )
+    def _stream(self, arguments: dict[str, Any]) -> Generator[httpx.Response, None, None]:
+        request = self._http.build_request(**arguments, timeout=self._stream_timeout)
         response: httpx.Response | None = None
         try:
             response = self._http.send(request, stream=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator
 from typing import Any, cast
@@ -41,6 +42,16 @@ class StreamCutError(HttpError):
     code = "stream_cut"
 
 
+class StreamGapError(HttpError):
+    """A stream was resumed too late: the service no longer keeps what comes next.
+
+    Args:
+        message: What is missing.
+    """
+
+    code = "stream_gap"
+
+
 _MEMBERS: dict[str, tuple[type, ...]] = {
     "type": (str,),
     "content": (str, dict, list),
@@ -50,41 +61,101 @@ _MEMBERS: dict[str, tuple[type, ...]] = {
 
 
 class EventStream:
-    """Turns the bytes of a flow's event stream into chunks.
+    """Turns the bytes of a flow's event stream into chunks, also over several connections.
 
     Args:
         flow: Name of the flow, for messages.
+        reconnects: How often in a row a new connection may be tried without getting an event.
+        event_id: The last event of which is known already, if the stream is resumed.
+
+    Attributes:
+        ended: Whether the end mark has come.
     """
 
-    def __init__(self, flow: str) -> None:
+    def __init__(self, flow: str, reconnects: int = 0, event_id: str = "") -> None:
         self.ended = False
         self._flow = flow
+        self._reconnects = reconnects
+        self._failures = 0
+        self._resumed = False
+        self._lost = False
+        self._event_id = event_id
         self._decoder = SSEDecoder()
+
+    def open(self, response: httpx.Response) -> None:
+        """Begin with a connection; what was left incomplete by the one before is dropped."""
+        self._decoder = SSEDecoder()
+        run_id = response.headers.get("X-Run-Id")
+        if response.status_code == 204:
+            self.ended = True
+        elif run_id and not self._event_id:
+            self._event_id = f"{run_id}-0"
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Yield the chunks that ``data`` completes; after the end mark there are none.
 
         Raises:
             HttpError: If an event is not a chunk.
+            StreamCutError: If the service says that it cancelled the run when the stream was cut.
+            StreamGapError: If events are missing.
         """
         for event in self._decoder.feed(data):
             if self.ended:
                 return
+            if event.event == "gap":
+                raise StreamGapError(
+                    f"the stream of flow {self._flow!r} was resumed too late: {event.data}"
+                )
+            self._failures = 0
             if event.data == "[DONE]":
                 self.ended = True
                 return
-            yield self._parse(event.data)
+            chunk = self._parse(event.data)
+            if self._resumed and _is_end_of_cut_run(chunk):
+                self._lost = True
+                raise StreamCutError(
+                    f"the stream of flow {self._flow!r} was cut, and its run was cancelled: "
+                    f"{chunk['content']}; `on_disconnect` of a flow can give it time",
+                    status=200,
+                )
+            self._event_id = event.id
+            yield {**chunk, "event_id": event.id}
 
     def close(self) -> None:
-        """Tell that no more bytes will come.
+        """Tell that no more bytes will come over this connection.
 
         Raises:
             StreamCutError: If the end mark has not come.
         """
         if not self.ended:
             raise StreamCutError(
-                f"the stream of flow {self._flow!r} ended without [DONE]; it was cut"
+                f"the stream of flow {self._flow!r} ended without [DONE]; it was cut", status=200
             )
+
+    def delay(self, error: HttpError) -> float:
+        """Return how many seconds to wait before a new connection.
+
+        Raises:
+            HttpError: The error, where there is no sense in a new connection, or no hope.
+        """
+        if self._lost or not self._event_id or isinstance(error, StreamGapError):
+            raise error
+        passing = isinstance(error, StreamCutError) or error.status in _PASSING
+        if not passing or self._failures >= self._reconnects:
+            if isinstance(error, StreamCutError):
+                raise error
+            raise StreamCutError(
+                f"the stream of flow {self._flow!r} was cut and cannot be resumed: {error}",
+                status=error.status,
+                problem=error.problem,
+            ) from error
+        self._failures += 1
+        return random.uniform(0.5, 1) * min(_FIRST_DELAY * 2**self._failures, _LONGEST_DELAY)  # noqa: S311
+
+    def resume_request(self) -> dict[str, Any]:
+        """Return the arguments of an httpx request for the rest of the stream."""
+        self._resumed = True
+        return resume_request(self._event_id)
 
     def _parse(self, data: str) -> dict[str, Any]:
         parsed: dict[str, Any] = {}
@@ -103,6 +174,20 @@ class EventStream:
                 f"flow {self._flow!r} sent an event that is not a chunk: {data[:200]!r}", status=200
             )
         return parsed
+
+
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
+_PASSING = {None, 429, 502, 503, 504}
+
+
+def _is_end_of_cut_run(chunk: dict[str, Any]) -> bool:
+    about = chunk["metadata"]
+    reasons = {"client", "write_timeout"}
+    return (
+        chunk["type"] == "error"
+        and about.get("code") == "cancelled"
+        and about.get("reason") in reasons
+    )
 
 
 def check_url(base_url: str) -> httpx.URL:
@@ -160,6 +245,21 @@ def flow_request(flow: str, inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def resume_request(event_id: str) -> dict[str, Any]:
+    """Return the arguments of an httpx request for what comes after an event."""
+    run_id = event_id.rpartition("-")[0]
+    return {
+        "method": "GET",
+        "url": f"{run_path(run_id)}/events",
+        "headers": {"Last-Event-ID": event_id},
+    }
+
+
+def run_path(run_id: str) -> str:
+    """Return the path of a run."""
+    return f"/runs/{quote(run_id, safe='')}"
+
+
 def connection_error(
     error: httpx.TransportError, url: httpx.URL, *, answered: bool = False
 ) -> HttpError:
@@ -186,6 +286,8 @@ def check_stream(response: httpx.Response) -> None:
     The body of a response that is not a success has been read.
     """
     raise_for_status(response)
+    if response.status_code == 204:
+        return
     if response.headers.get("Content-Type", "").split(";")[0].strip() != "text/event-stream":
         raise HttpError(
             f"{shown(response.request.url)} does not answer with a stream; call execute_flow",

@@ -118,8 +118,10 @@ async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
     await anyio.sleep(ECHO_SECONDS)
     with anyio.move_on_after(seconds):
         await requests.wait_idle()
+        # Runs whose reader has left for a while may go on to their end as well.
+        await app.drain(seconds)
         return
-    logger.warning("stopping: %d of them did not end in time", requests.count)
+    logger.warning("stopping: %d of them did not end in time", requests.count or len(app.runs))
     for run in tuple(app.runs.values()):
         run.fail(RunFailedError("the service is shutting down", {"code": "shutting_down"}))
     with anyio.move_on_after(CLOSE_SECONDS):
