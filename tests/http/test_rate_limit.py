@@ -235,7 +235,14 @@ def test_rates_are_written_in_several_ways(rate):
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "nonsense://:hunter2hunter2@host", "redis://:hunter2hunter2@127.0.0.1"]
+    "url",
+    [
+        "nonsense",
+        "nonsense://:hunter2hunter2@host",
+        "redis://:hunter2hunter2@127.0.0.1",
+        "redis://me:hunter2/hunter2@127.0.0.1",
+        "memory://:hunter2@[::1",
+    ],
 )
 def test_a_storage_that_cannot_be_used_stops_the_start_without_its_password(tmp_path, url):
     path = tmp_path / "c.yaml"
@@ -286,7 +293,7 @@ async def test_while_the_shared_storage_is_down_the_process_counts_by_itself(
     monkeypatch.setattr("flowcore_http.rate_limit._STORAGE_SECONDS", 0.05)
     monkeypatch.setattr("flowcore_http.rate_limit._PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(BrokenStorage, "down", fault)
-    limit = RateLimit("2/minute", "broken://")
+    limit = RateLimit("2/minute", "broken://:hunter2@127.0.0.1")
     with anyio.fail_after(5):
         assert [await refused(limit) for _ in range(3)] == [False, False, True]
         monkeypatch.setattr(BrokenStorage, "down", None)

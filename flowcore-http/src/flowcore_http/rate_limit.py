@@ -11,6 +11,7 @@ import math
 import time
 from collections import OrderedDict, deque
 from typing import cast
+from urllib.parse import unquote, urlsplit
 
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import MemoryStorage, Storage
@@ -50,6 +51,7 @@ class RateLimit:
         self._rate = parse_rate(rate)
         self._local = MovingWindowRateLimiter(Windows())
         self._shared = None if storage is None else MovingWindowRateLimiter(open_storage(storage))
+        self._password = (storage and urlsplit(storage).password) or ""
         self._failed_at: float | None = None
 
     async def check(self, client: str) -> None:
@@ -84,17 +86,23 @@ class RateLimit:
         try:
             async with asyncio.timeout(_STORAGE_SECONDS):
                 wait = await self._hit(limiter, client)
-        # Drivers raise what they like; the text may hold the password.
+        # Drivers raise what they like.
         except Exception as error:  # noqa: BLE001
             if failed is None:
-                text = "http.rate_limit_storage fails (%s); each process counts by itself meanwhile"
-                logger.warning(text, type(error).__name__)
+                text = "http.rate_limit_storage fails, so each process counts by itself: %s"
+                logger.warning(text, self._told(error))
             self._failed_at = time.monotonic()
             return await self._hit(self._local, client)
         if failed is not None:
             logger.warning("http.rate_limit_storage works again")
             self._failed_at = None
         return wait
+
+    def _told(self, error: Exception) -> str:
+        text = f"{type(error).__name__}: {error}"
+        for secret in filter(None, (self._password, unquote(self._password))):
+            text = text.replace(secret, "…")
+        return text
 
 
 def parse_rate(text: str) -> RateLimitItem:
@@ -120,13 +128,17 @@ def open_storage(url: str) -> Storage:
     Raises:
         ValueError: If `limits` has no such storage, or its driver is not installed.
     """
-    scheme, colon, rest = url.partition("://")
+    # Of errors, only that of a missing driver is told: the others may hold the password.
     try:
-        storage = storage_from_string(f"async+{scheme.removeprefix('async+')}{colon}{rest}")
+        urlsplit(url)
+        storage = storage_from_string(f"async+{url.removeprefix('async+')}")
     except ConfigurationError as error:
-        # What it says of a scheme that it does not know holds the URL, and so the password.
-        reason = "its scheme is unknown" if rest in str(error) else str(error)
-        raise ValueError(f"the storage cannot be used: {reason}") from None
+        if str(error).startswith("unknown storage scheme"):
+            raise ValueError("limits knows no storage with this scheme") from None
+        hint = "limits[async-redis] and its like install the driver that fits"
+        raise ValueError(f"{error} {hint}") from None
+    except Exception as error:  # noqa: BLE001
+        raise ValueError(f"the URL cannot be used ({type(error).__name__})") from None
     return cast("Storage", storage)
 
 
