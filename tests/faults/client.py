@@ -93,7 +93,7 @@ def data_of(block: bytes) -> str | None:
 
 
 class Stream:
-    """One POST, whose events are read as they come.
+    """One request, a POST if it has inputs, whose events are read as they come.
 
     Attributes:
         sock: The socket.
@@ -103,8 +103,8 @@ class Stream:
     def __init__(
         self,
         port: int,
-        flow: str,
-        inputs: Mapping[str, object],
+        path: str,
+        inputs: Mapping[str, object] | None,
         headers: Mapping[str, str] | None = None,
         receive_buffer: int | None = None,
     ) -> None:
@@ -115,12 +115,12 @@ class Stream:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.connect(("127.0.0.1", port))
         self._connection.sock = self.sock
-        self._connection.request(
-            "POST",
-            f"/{flow}",
-            json.dumps(inputs).encode(),
-            {"Content-Type": "application/json", **(headers or {})},
-        )
+        headers = dict(headers or {})
+        if inputs is None:
+            self._connection.request("GET", path, headers=headers)
+        else:
+            headers["Content-Type"] = "application/json"
+            self._connection.request("POST", path, json.dumps(inputs).encode(), headers)
         self.response = self._connection.getresponse()
         self.blocks: list[bytes] = []
         self._lines: list[bytes] = []
@@ -156,6 +156,12 @@ class Stream:
             if (data := data_of(block)) is not None:
                 return json.loads(data)
         raise AssertionError("the stream ended before a chunk")
+
+    @property
+    def last_id(self) -> str:
+        """The last event id that was read."""
+        read = b"\n".join([*self.blocks, *self._lines])
+        return re.findall(b"(?m)^id:(.*)", read)[-1].decode()
 
     def rest(self) -> Iterator[bytes]:
         """Read blocks to the end."""

@@ -53,7 +53,12 @@ class Server:
 
     def open(self, flow: str, **inputs: Any) -> Stream:
         """Call a flow and read its stream bit by bit."""
-        return Stream(self.port, flow, inputs)
+        return Stream(self.port, f"/{flow}", inputs)
+
+    def resume(self, run_id: str, last_event_id: str | None = None) -> Stream:
+        """Ask for the events of a run, those after ``last_event_id``."""
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        return Stream(self.port, f"/runs/{run_id}/events", None, headers)
 
     def run(self, flow: str, **inputs: Any) -> Told:
         """Call a flow and read its stream to the end."""
@@ -171,7 +176,9 @@ def running(
     folder: Path, *settings: str, workers: int = 1, **variables: str
 ) -> Generator[Server, None, None]:
     """Run `flowcore config=faults SETTINGS` until the block is left."""
-    arguments = ["config=faults", "http.port=0", *settings]
+    arguments = ["http.port=0", *settings]
+    if not any(setting.startswith("config=") for setting in settings):
+        arguments.insert(0, "config=faults")
     if workers > 1:
         arguments.append(f"http.workers={workers}")
     log = folder / "log"

@@ -169,7 +169,7 @@ def test_a_slow_reader_suspends_the_op_and_gets_everything_in_order(server: Serv
     count, size = 2000, 2000
     before = server.census().resident_bytes
     with Stream(
-        server.port, "count", {"key": key, "count": count, "size": size}, receive_buffer=4096
+        server.port, "/count", {"key": key, "count": count, "size": size}, receive_buffer=4096
     ) as stream:
         # While nothing is read, the op comes to a halt.
         server.wait_for(key, "emitted")
@@ -184,7 +184,7 @@ def test_a_slow_reader_suspends_the_op_and_gets_everything_in_order(server: Serv
 
 def test_a_stalled_reader_is_disconnected_and_its_op_cancelled(server: Server, key: str):
     baseline = server.census()
-    with Stream(server.port, "spin", {"key": key}, receive_buffer=4096):
+    with Stream(server.port, "/spin", {"key": key}, receive_buffer=4096):
         began = time.monotonic()
         # write_timeout is one second; the kernel looks now and then.
         assert server.wait_for(key, "cancelled", within=5) - began < 4
