@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -173,7 +174,7 @@ class Stream:
 
 @asynccontextmanager
 async def launched(
-    folder: Path, source: str = OPS, *, workers: int = 2, **http: object
+    folder: Path, source: str = OPS, *, workers: int = 2, **http: Any
 ) -> AsyncGenerator[Service, None]:
     (folder / "workers_ops.py").write_text(source, encoding="utf-8")
     flows = {
@@ -221,7 +222,7 @@ async def launched(
 
 
 @asynccontextmanager
-async def started(folder: Path, source: str = OPS, **http: object) -> AsyncGenerator[Service, None]:
+async def started(folder: Path, source: str = OPS, **http: Any) -> AsyncGenerator[Service, None]:
     async with launched(folder, source, **http) as service:
         service.url = (await service.logged(r"serving at (http://\S+)"))[1]
         yield service
@@ -317,6 +318,12 @@ def test_several_workers_without_fork_are_a_config_error(make_app, monkeypatch):
         HttpService(HttpSettings(port=0, workers=2)).run(make_app({}))
 
 
+async def test_a_thread_that_an_import_has_started_is_warned_of(tmp_path):
+    source = f"{OPS}threading.Thread(target=time.sleep, args=[60], name='odd', daemon=True).start()"
+    async with started(tmp_path, source) as service:
+        await service.logged("the workers will not have them: odd$")
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 1025, "many", 1.5])
 def test_a_number_of_workers_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match="workers"):
@@ -388,7 +395,7 @@ async def test_runs_that_outlast_the_drain_fail_and_end_before_the_processes(tmp
         for body in bodies:
             *_, last, done = body.split(b"\n\n")[:-1]
             assert b'"shutting_down"' in last
-            assert done == b"data:[DONE]"
+            assert done.endswith(b"data:[DONE]")
         assert await service.exit_code(within=4) == 0
         for pid in (one, other):
             await service.logged(f"tick ended in {pid}")
@@ -580,8 +587,13 @@ async def test_a_forwarded_request_is_counted_and_logged_once(tmp_path, monkeypa
     assert re.search(r'http_requests_total{endpoint="/runs/<run_id>",status="2xx"} 1\.0', metrics)
 
 
-async def test_metrics_are_those_of_all_workers_and_not_of_dead_ones(tmp_path):
-    async with started(tmp_path) as service, httpx.AsyncClient(base_url=service.url) as client:
+@pytest.mark.parametrize("imported_before", [False, True])
+async def test_metrics_are_those_of_all_workers_and_not_of_dead_ones(tmp_path, imported_before):
+    source = f"{OPS}import prometheus_client\n" if imported_before else OPS
+    async with (
+        started(tmp_path, source) as service,
+        httpx.AsyncClient(base_url=service.url) as client,
+    ):
         one, other = await service.workers(2)
         async with service.tick("long", one), service.tick("long", other):
             before = (await client.get("/metrics")).text

@@ -22,7 +22,6 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from hypercorn.config import Config
-from prometheus_client import multiprocess
 
 from flowcore import FlowApp
 from flowcore_http.serving import EXIT_SECONDS, OVERDUE_SECONDS, announce
@@ -238,6 +237,9 @@ class ServiceArbiter(Arbiter):
                 ended.append((worker, os.waitstatus_to_exitcode(status)))
 
     def _forget(self, pid: int) -> None:
+        # It has to be imported after the folder for metrics is known.
+        from prometheus_client import multiprocess  # noqa: PLC0415
+
         socket_path(self.application.folder, pid).unlink(missing_ok=True)
         multiprocess.mark_process_dead(pid)  # pyright: ignore[reportUnknownMemberType]
 

@@ -6,10 +6,12 @@ gunicorn starts, watches and ends them, see :mod:`flowcore_http.arbiter`.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from flowcore import ConfigError, FlowApp
 from flowcore_http.settings import HttpSettings
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+logger = logging.getLogger("flowcore.http.workers")
 
 
 def check_workers(app: FlowApp, settings: HttpSettings) -> None:
@@ -54,32 +58,55 @@ def run_workers(app: FlowApp, settings: HttpSettings) -> None:
             always.
     """
     check_workers(app, settings)
-    with _shared_folder() as folder:
-        # These load gunicorn, the server and, where the folder for metrics is known, the metrics.
-        from flowcore_http.arbiter import supervise  # noqa: PLC0415
-        from flowcore_http.connections import server_config  # noqa: PLC0415
-        from flowcore_http.listener import listen  # noqa: PLC0415
+    from flowcore_http.arbiter import supervise  # noqa: PLC0415 - loads gunicorn and the server
+    from flowcore_http.connections import server_config  # noqa: PLC0415
+    from flowcore_http.listener import listen  # noqa: PLC0415
 
-        config = server_config(settings)
-        with listen(settings) as sock:
-            supervise(app, settings, config, sock, folder)
+    config = server_config(settings)
+    if threading.active_count() > 1:
+        logger.warning(
+            "threads run already, started when something was imported; the workers will not have "
+            "them: %s",
+            ", ".join(thread.name for thread in threading.enumerate()[1:]),
+        )
+    with listen(settings) as sock, _shared_folder() as folder:
+        supervise(app, settings, config, sock, folder)
 
 
 @contextmanager
 def _shared_folder() -> Generator[Path]:
     """Make a folder that only this user can enter, for the sockets and metrics of the processes."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
     folder = Path(tempfile.mkdtemp(prefix="flowcore-"))
     owner = os.getpid()
-    metrics = folder / "metrics"
-    metrics.mkdir()
-    own_metrics = _METRICS_VARIABLE not in os.environ
-    if own_metrics:
-        os.environ[_METRICS_VARIABLE] = str(metrics)
+    fd = os.open(folder, os.O_RDONLY)
     try:
-        yield folder
+        # What cleans folders for temporary files passes over those that are locked.
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        with _metrics_in(folder / "metrics"):
+            yield folder
     finally:
+        os.close(fd)
         # Processes that were forked pass here too.
         if os.getpid() == owner:
             shutil.rmtree(folder, ignore_errors=True)
-            if own_metrics:
-                del os.environ[_METRICS_VARIABLE]
+
+
+@contextmanager
+def _metrics_in(folder: Path) -> Generator[None]:
+    """Have prometheus-client keep the metrics of all processes in a folder."""
+    if _METRICS_VARIABLE in os.environ:
+        yield
+        return
+    folder.mkdir()
+    os.environ[_METRICS_VARIABLE] = str(folder)
+    if "prometheus_client" in sys.modules:
+        # Somebody has imported it; it has decided for one process then.
+        from prometheus_client import values  # noqa: PLC0415
+
+        values.ValueClass = values.get_value_class()  # pyright: ignore[reportUnknownMemberType]
+    try:
+        yield
+    finally:
+        del os.environ[_METRICS_VARIABLE]
