@@ -18,6 +18,7 @@ import anyio.abc
 import httpx
 import pytest
 from quart import Quart, Response, request
+from werkzeug.datastructures import Headers
 
 from flowcore_http import HttpSettings, siblings
 from flowcore_http.connections import serve, server_config
@@ -74,7 +75,8 @@ class Worker:
         if (other := await self._elsewhere(run)) is not None:
             return other
         text = f"{request.method} {request.full_path} of {self.pid}: {await request.get_data()}"
-        headers = [("X-Test", "a"), ("X-Test", "ä"), ("X-Sent", request.headers.get("X-Sent", ""))]
+        sent = request.headers.get("X-Sent", "")
+        headers = Headers([("X-Test", "a"), ("X-Test", "ä"), ("X-Sent", sent)])
         return Response(text, 418, headers=headers, content_type="text/plain; x=y")
 
     async def _events(self, run: str) -> Response:
