@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import re
-import resource
 import socket
 import struct
 import sys
@@ -175,17 +174,20 @@ def test_a_limit_within_that_of_the_process_needs_no_word(caplog):
     assert caplog.records == []
 
 
-def test_too_few_files_are_told_and_lower_the_limit(caplog):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 10**9
+if sys.platform != "win32":
+    import resource
 
-    possible = connections_within_limit(wanted)
+    def test_too_few_files_are_told_and_lower_the_limit(caplog):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = hard if hard != resource.RLIM_INFINITY else 10**9
 
-    assert possible == resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE
-    [record] = caplog.records
-    assert record.levelno == logging.WARNING
-    assert f"http.max_connections is {wanted}" in record.getMessage()
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
+        possible = connections_within_limit(wanted)
+
+        assert possible == resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE
+        [record] = caplog.records
+        assert record.levelno == logging.WARNING
+        assert f"http.max_connections is {wanted}" in record.getMessage()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
 
 
 SERVICE = """
