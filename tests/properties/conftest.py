@@ -44,18 +44,13 @@ from flowcore import BaseAsyncOp, C, FlowStreamChunk
 
 @C.register_op()
 class SayOp(BaseAsyncOp):
+    pause: float = 0.0
+
     async def async_execute(self):
         pickled = self.context.get("pickled")
         for payload in pickle.loads(bytes.fromhex(pickled)) if pickled else []:
+            await anyio.sleep(self.pause)
             await self.context.add_stream_chunk(FlowStreamChunk(chunk=payload))
-
-
-@C.register_op()
-class PauseOp(BaseAsyncOp):
-    async def async_execute(self):
-        for number in range(3):
-            await anyio.sleep(0.2)
-            await self.context.add_stream_chunk(FlowStreamChunk(chunk=[number]))
 
 
 @C.register_op()
@@ -68,10 +63,8 @@ CONFIG = """
 imports: [said_ops]
 http: {heartbeat: 0.05}
 flow:
-  pause: {flow_content: PauseOp(), stream: true}
-  say:
-    flow_content: SayOp()
-    stream: true
+  say: {flow_content: SayOp(), stream: true, on_disconnect: {grace: 15}}
+  say_slowly: {flow_content: SayOp(pause=0.1), stream: true, on_disconnect: {grace: 15}}
   count:
     flow_content: CountOp()
     input_schema:
@@ -80,6 +73,11 @@ flow:
       list: {type: array, items: {type: number}, required: false}
       object: {type: object, properties: {flag: {type: boolean}}, required: false}
 """
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @dataclass

@@ -60,6 +60,10 @@ class Parsers:
         """Return the events that each parser makes of the answer of a server to a POST."""
         return self._ask({"url": url, "body": body})
 
+    def fetch_again(self, url: str, body: str) -> list[dict[str, Any]]:
+        """Return the events that fetch-event-source gets, connecting again after each cut."""
+        return self._ask({"url": url, "body": body, "again": True})["fetch-event-source"]
+
     def _ask(self, question: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -12,14 +12,13 @@ const { fetchEventSource } = load("@microsoft/fetch-event-source");
 globalThis.window = globalThis;
 globalThis.document = { addEventListener() {}, removeEventListener() {} };
 
+function request(question) {
+  const headers = { "Content-Type": "application/json" };
+  return { method: "POST", headers, body: question.body };
+}
+
 function open(question) {
-  if (question.url !== undefined) {
-    return fetch(question.url, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: question.body,
-    });
-  }
+  if (question.url !== undefined) return fetch(question.url, request(question));
   const pieces = question.pieces.map((piece) => Buffer.from(piece, "base64"));
   const body = new ReadableStream({
     pull(controller) {
@@ -43,11 +42,13 @@ async function eventsourceParser(question) {
 async function fetchEventSourceEvents(question) {
   const events = [];
   await fetchEventSource(question.url ?? "/", {
+    ...request(question),
     openWhenHidden: true,
-    fetch: () => open(question),
+    fetch: question.url === undefined ? () => open(question) : fetch,
     onmessage: ({ id, event, data }) => events.push({ id, event, data }),
     onerror(error) {
-      throw error;
+      if (!question.again) throw error;
+      return 100;
     },
   });
   return events;
@@ -55,9 +56,7 @@ async function fetchEventSourceEvents(question) {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const question = JSON.parse(line);
-  const answer = {
-    "eventsource-parser": await eventsourceParser(question),
-    "fetch-event-source": await fetchEventSourceEvents(question),
-  };
+  const answer = { "fetch-event-source": await fetchEventSourceEvents(question) };
+  if (!question.again) answer["eventsource-parser"] = await eventsourceParser(question);
   process.stdout.write(JSON.stringify(answer) + "\n");
 }

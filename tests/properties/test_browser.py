@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import httpx
 import pytest
+from anyio import to_thread
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from flowcore.sse import SSEDecoder
 
 from .browser import Browser, running_browser
 from .conftest import Service
+from .cuts import cutting_proxy
 from .test_texts import TRICKY, contents, repaired, request_for
 
 pytestmark = pytest.mark.browser
@@ -58,6 +60,17 @@ def test_a_browser_reads_the_events_of_a_run_once_and_then_stops(
 
     # It connects again after the end, to be told that there is no more.
     events = browser.read(f"{service.url}/runs/{run_id}/events")
+
+    assert contents(data for data, _, _ in events) == list(map(repaired, TRICKY))
+    assert [last for _, _, last in events] == [f"{run_id}-{n}" for n in range(1, len(events) + 1)]
+
+
+async def test_a_browser_resumes_where_a_stream_was_cut(service: Service, browser: Browser):
+    async with httpx.AsyncClient(trust_env=False) as client:
+        posted = await client.post(f"{service.url}/say", json=request_for(TRICKY))
+    run_id = posted.headers["X-Run-Id"]
+    async with cutting_proxy(service.port, [3000]) as url:
+        events = await to_thread.run_sync(browser.read, f"{url}/runs/{run_id}/events")
 
     assert contents(data for data, _, _ in events) == list(map(repaired, TRICKY))
     assert [last for _, _, last in events] == [f"{run_id}-{n}" for n in range(1, len(events) + 1)]

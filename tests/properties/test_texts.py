@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import httpx_sse
 import pytest
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from flowcore.sse import SSEDecoder
 from flowcore_http import HttpClient, SyncHttpClient
 
 from .conftest import Service
+from .cuts import cutting_proxy
 from .npm import Parsers
 
 LINE_ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
@@ -167,13 +169,43 @@ def test_parsers_from_npm_read_a_stream_from_the_server(service: Service, npm_pa
 def test_what_holds_the_stream_open_is_no_event_to_parsers_from_npm(
     service: Service, npm_parsers: Parsers
 ):
-    fetched = npm_parsers.fetch(f"{service.url}/pause", "{}")
+    fetched = npm_parsers.fetch(f"{service.url}/say_slowly", json.dumps(request_for("abc")))
 
     for parser, events in fetched.items():
         # Programs parse the data of every event that they are given.
-        assert contents(event["data"] for event in events) == [[0], [1], [2]], parser
+        assert contents(event["data"] for event in events) == ["a", "b", "c"], parser
         assert all(event["data"] for event in events), parser
         assert [event["id"].rpartition("-")[2] for event in events] == ["1", "2", "3", "4"], parser
+
+
+@pytest.mark.node
+async def test_fetch_event_source_resumes_after_the_last_whole_event(
+    service: Service, npm_parsers: Parsers
+):
+    async with cutting_proxy(service.port, [b'"chunk":"b"', b'"chunk":"d"']) as url:
+        fetched = await to_thread.run_sync(
+            npm_parsers.fetch_again, f"{url}/say_slowly", json.dumps(request_for("abcde"))
+        )
+
+    # Each time it sends the whole request again; the flow runs once.
+    assert contents(event["data"] for event in fetched) == list("abcde")
+    assert len({event["id"].partition("-")[0] for event in fetched}) == 1
+
+
+@pytest.mark.node
+async def test_the_ids_show_what_fetch_event_source_loses_of_an_event_that_was_cut(
+    service: Service, npm_parsers: Parsers
+):
+    # It takes the id of an event for known before it has the event.
+    async with cutting_proxy(service.port, [600]) as url:
+        fetched = await to_thread.run_sync(
+            npm_parsers.fetch_again, f"{url}/say_slowly", json.dumps(request_for("abcde"))
+        )
+
+    numbers = [int(event["id"].rpartition("-")[2]) for event in fetched]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) >= 5
+    assert fetched[-1]["data"] == "[DONE]"
 
 
 @given(said=st.lists(containers, max_size=6))
