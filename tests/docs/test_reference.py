@@ -89,7 +89,9 @@ def test_every_hook_is_in_the_reference_with_its_arguments(hook: str):
     assert hook in code_spans(REFERENCE / "hooks.md")
 
 
-@pytest.mark.parametrize("error", [*errors(FlowcoreError), HttpError, StreamCutError, StreamGapError])
+@pytest.mark.parametrize(
+    "error", [*errors(FlowcoreError), HttpError, StreamCutError, StreamGapError]
+)
 def test_every_error_is_in_the_reference_with_its_code(error: type[FlowcoreError]):
     rows = table_rows(REFERENCE / "errors.md")["Errors"]
 
