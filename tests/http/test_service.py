@@ -206,9 +206,9 @@ async def test_runs_that_outlast_the_drain_fail_and_end_before_the_process(tmp_p
                     process.signal()
                 body += data
 
-        *_, last, done = body.split(b"\n\n")[:-1]
-        assert json.loads(last.removeprefix(b"data:"))["metadata"]["code"] == "shutting_down"
-        assert done == b"data:[DONE]"
+        *_, last, done = (line[5:] for line in body.split(b"\n") if line.startswith(b"data:"))
+        assert json.loads(last)["metadata"]["code"] == "shutting_down"
+        assert done == b"[DONE]"
         assert await process.exit_code(within=3) == 0
         await process.logged("tick ended")
 
