@@ -98,14 +98,25 @@ class _Call:
     scopes: set[anyio.CancelScope] = field(default_factory=set[anyio.CancelScope])
     left: bool = False
     """Whether nobody waits for the thread any more; like ``scopes``, known to the loop only."""
+    empty: anyio.Event | None = None
 
     def was_abandoned(self) -> bool:
         return self.state is _State.ABANDONED
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
+        """Cancel what the thread runs in the event loop, and wait for its cleanup."""
         self.left = True
         for scope in tuple(self.scopes):
             scope.cancel()
+        if self.scopes:
+            self.empty = anyio.Event()
+            with anyio.CancelScope(shield=True):
+                await self.empty.wait()
+
+    def ended(self, scope: anyio.CancelScope) -> None:
+        self.scopes.discard(scope)
+        if self.empty is not None and not self.scopes:
+            self.empty.set()
 
 
 async def _start_thread(function: Callable[[], T], call: _Call) -> T:
@@ -125,7 +136,7 @@ async def _start_thread(function: Callable[[], T], call: _Call) -> T:
     try:
         return await anyio.to_thread.run_sync(guarded, limiter=unlimited, abandon_on_cancel=True)
     finally:
-        call.leave()
+        await call.leave()
 
 
 def from_worker(
@@ -151,5 +162,5 @@ async def _run_in_loop(call: _Call, function: Callable[[], Coroutine[Any, Any, T
         try:
             return await function()
         finally:
-            call.scopes.discard(scope)
+            call.ended(scope)
     raise RunCancelledError("the op was cancelled")
