@@ -20,6 +20,7 @@ from .upstream import (
     RESET,
     Drip,
     Reply,
+    Request,
     Upstream,
     delta,
     event,
@@ -124,6 +125,21 @@ async def test_user_and_query_of_the_url_are_not_shown(upstream: Upstream, llm: 
     request = upstream.requests[0]
     assert request.path == "/v1/chat/completions?token=hunter3"
     assert request.headers["authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("user", ["user:hunter-2", "hunter-2", ":hunter%2d2"])
+async def test_what_the_url_holds_is_masked_where_the_upstream_echoes_it(
+    user: str, upstream: Upstream, llm: MakeLLM
+):
+    def echo(request: Request) -> Reply:
+        said = f"{request.headers['authorization']} hunter-2 {request.path} is wrong"
+        return status(401, said)
+
+    upstream.on("m", echo)
+    url = upstream.base_url.replace("//", f"//{user}@") + "?api_key=hunter-3&version=v4"
+    _, error = await text_and_failure(llm(base_url=url))
+    assert upstream.requests[0].headers["authorization"].startswith("Basic ")
+    assert str(error).endswith("Basic *** *** /v1/chat/completions?api_key=***&version=v4 is wrong")
 
 
 async def test_no_listener_is_unreachable(llm: MakeLLM, caplog: pytest.LogCaptureFixture):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -16,6 +17,7 @@ from flowcore_openai.surrogates import repaired
 
 MAX_DETAIL_CHARS = 500
 _TAG = re.compile(r"<[^<>]*>")
+_SECRET_NAME = re.compile("key|token|secret|sig|pass|auth", re.IGNORECASE)
 
 
 class Failures:
@@ -105,9 +107,13 @@ def host_of(url: str) -> str:
 def _secrets(settings: EndpointSettings) -> Iterator[str]:
     if settings.api_key:
         yield settings.api_key.get_secret_value()
-    if password := urlsplit(settings.base_url).password:
-        yield password
-        yield unquote(password)
+    url = urlsplit(settings.base_url)
+    user, password = unquote(url.username or ""), unquote(url.password or "")
+    if user or password:
+        # As it is sent (RFC 7617) and as it may be repeated; a token may stand for the user.
+        yield b64encode(f"{user}:{password}".encode()).decode()
+        yield from {url.password or url.username or "", password or user}
+    yield from (value for name, value in parse_qsl(url.query) if _SECRET_NAME.search(name))
 
 
 def _message_in(detail: object) -> str:
