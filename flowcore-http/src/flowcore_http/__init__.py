@@ -9,7 +9,7 @@ from flowcore import BaseService, Registrar, hookimpl
 
 if TYPE_CHECKING:
     from flowcore_http.client import HttpClient, SyncHttpClient
-    from flowcore_http.protocol import HttpError, StreamCutError, StreamGapError
+    from flowcore_http.errors import HttpError, StreamCutError, StreamGapError
     from flowcore_http.server import create_app
     from flowcore_http.service import HttpService
     from flowcore_http.settings import CorsSettings, HttpSettings, ReplaySettings
@@ -32,12 +32,12 @@ __all__ = [
 _HOMES = {
     "CorsSettings": "settings",
     "HttpClient": "client",
-    "HttpError": "protocol",
+    "HttpError": "errors",
     "HttpService": "service",
     "HttpSettings": "settings",
     "ReplaySettings": "settings",
-    "StreamCutError": "protocol",
-    "StreamGapError": "protocol",
+    "StreamCutError": "errors",
+    "StreamGapError": "errors",
     "SyncHttpClient": "client",
     "create_app": "server",
 }

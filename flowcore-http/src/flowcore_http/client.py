@@ -1,6 +1,7 @@
 """Clients of a running service, async and blocking.
 
-What they share, which is everything but the I/O, is in :mod:`flowcore_http.protocol`.
+What they share, which is everything but the I/O, is in :mod:`flowcore_http.protocol` and
+:mod:`flowcore_http.event_stream`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import anyio
 import httpx
 
 from flowcore import FlowResponse
+from flowcore_http.errors import HttpError
+from flowcore_http.event_stream import EventStream
 from flowcore_http.protocol import (
-    EventStream,
-    HttpError,
     check_stream,
     check_url,
     connection_error,
