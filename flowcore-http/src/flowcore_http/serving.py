@@ -12,11 +12,10 @@ from importlib import import_module
 from typing import TypeVar
 
 import anyio
-from hypercorn.config import Config
 from quart import Quart
 
 from flowcore import FlowApp, RunFailedError
-from flowcore_http.connections import CLOSE_SECONDS, serve, server_config
+from flowcore_http.connections import CLOSE_SECONDS, ServerConfig, serve, server_config
 from flowcore_http.inflight import InFlight
 from flowcore_http.listener import listen, url_of, warn_if_open
 from flowcore_http.server import create_app, in_flight
@@ -64,7 +63,7 @@ def run_event_loop(function: Callable[[], Awaitable[T]]) -> T:
 async def serve_app(
     app: FlowApp,
     settings: HttpSettings,
-    config: Config,
+    config: ServerConfig,
     sock: socket.socket,
     stop_signals: Callable[[Callable[[], object], Callable[[], object]], StopSignals],
     beside: Callable[[Quart], AbstractAsyncContextManager[object]],
