@@ -21,9 +21,9 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
-from hypercorn.config import Config
 
 from flowcore import FlowApp
+from flowcore_http.connections import ServerConfig
 from flowcore_http.serving import EXIT_SECONDS, OVERDUE_SECONDS, announce
 from flowcore_http.settings import HttpSettings
 from flowcore_http.siblings import socket_path
@@ -79,7 +79,9 @@ class Application(BaseApplication):
         folder: Private folder of this service.
     """
 
-    def __init__(self, app: FlowApp, settings: HttpSettings, config: Config, folder: Path) -> None:
+    def __init__(
+        self, app: FlowApp, settings: HttpSettings, config: ServerConfig, folder: Path
+    ) -> None:
         self.app = app
         self.settings = settings
         self.server_config = config
@@ -283,7 +285,7 @@ class ServiceArbiter(Arbiter):
 
 
 def supervise(
-    app: FlowApp, settings: HttpSettings, config: Config, sock: socket.socket, folder: Path
+    app: FlowApp, settings: HttpSettings, config: ServerConfig, sock: socket.socket, folder: Path
 ) -> None:
     """Serve in several processes until a signal comes; see :func:`workers.run_workers`."""
     handlers = {number: signal.getsignal(number) for number in (*Arbiter.SIGNALS, signal.SIGCHLD)}
