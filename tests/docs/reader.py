@@ -22,6 +22,8 @@ import yaml
 from dotenv import dotenv_values
 
 from flowcore import ConfigError, FlowApp, load_config
+from tests.nginx import PORT as NGINX
+from tests.nginx import running_nginx
 
 from .markdown import Block
 
@@ -48,6 +50,8 @@ class Reader:
         self.port = PORT
         self.printed = ""
         self._server: subprocess.Popen[str] | None = None
+        self._nginx_running = contextlib.ExitStack()
+        self._nginx_port = 0
 
     def follow(self, block: Block) -> None:
         """Do what a block says; an AssertionError or any exception tells that it is wrong."""
@@ -57,7 +61,15 @@ class Reader:
         getattr(self, f"_{block.language or 'plain'}")(block)
 
     def close(self) -> None:
-        """Stop the server, if one runs."""
+        """Stop all that runs."""
+        self._stop_nginx()
+        self._stop_server()
+
+    def _stop_nginx(self) -> None:
+        self._nginx_running.close()
+        self._nginx_port = 0
+
+    def _stop_server(self) -> None:
         if self._server is None:
             return
         self._server.send_signal(signal.SIGTERM)
@@ -113,6 +125,13 @@ class Reader:
         if block.file == "pyproject.toml" and "entry-points" in project:
             self._install(project)
 
+    def _nginx(self, block: Block) -> None:
+        self._stop_nginx()
+        folder = self.folder / f"nginx-{block.line}"
+        self._nginx_port = self._nginx_running.enter_context(
+            running_nginx(folder, self._localised(block.text))
+        )
+
     def _json(self, block: Block) -> None:
         json.loads(block.text)
 
@@ -122,7 +141,7 @@ class Reader:
     # --- what they need ---
 
     def _localised(self, text: str) -> str:
-        return text.replace(PORT, self.port)
+        return text.replace(PORT, self.port).replace(f":{NGINX}/", f":{self._nginx_port}/")
 
     def _save(self, block: Block) -> None:
         path = self.folder / block.file
@@ -138,6 +157,8 @@ class Reader:
         for tool in ("bash", "curl"):
             if tool in ("bash", command.split(maxsplit=1)[0]) and shutil.which(tool) is None:
                 pytest.skip(f"{tool} is not installed")
+        if f":{NGINX}/" in command and not self._nginx_port:
+            pytest.skip("nginx is not installed")
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self._localised(command)],
             cwd=self.folder,
@@ -153,7 +174,7 @@ class Reader:
         return done.stdout
 
     def _serve(self, command: str) -> str:
-        self.close()
+        self._stop_server()
         self._server = server = subprocess.Popen(
             ["bash", "-c", f"exec {on_free_port(command)}"],
             cwd=self.folder,

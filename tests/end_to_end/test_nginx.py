@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -21,7 +19,8 @@ import httpx
 import pytest
 
 from flowcore_http import StreamCutError, SyncHttpClient
-from tests.tools import find_tool
+from tests.docs.markdown import ROOT, blocks
+from tests.nginx import running_nginx
 
 from .conftest import running
 
@@ -80,38 +79,15 @@ imports: [nginx_ops]
 flow:
   tick: {flow_content: TickOp(), stream: true}
   silent: {flow_content: SilentOp(), stream: true}
+  patient: {flow_content: SilentOp(), stream: true, on_disconnect: {grace: 30}}
   answer: {flow_content: AnswerOp()}
 """
 
-NGINX = """
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-worker_processes 1;
-{user}
-events {{}}
-http {{
-    access_log {folder}/access.log;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    scgi_temp_path {folder}/scgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    upstream kept {{
-        server {address};
-        keepalive 4;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            {directives}
-        }}
-    }}
-}}
-"""
-
-DEFAULT = "proxy_pass http://{address};"
-KEPT_ALIVE = 'proxy_pass http://kept; proxy_http_version 1.1; proxy_set_header Connection "";'
+DEFAULT, BETTER = [
+    block.text
+    for block in blocks(ROOT / "docs/how-to/behind-nginx.md")
+    if block.language == "nginx"
+]
 
 
 @dataclass
@@ -153,51 +129,30 @@ class Site:
 
 
 @contextmanager
-def nginx(folder: Path, address: str, directives: str) -> Generator[int]:
-    """Run nginx before the service; the value is its port."""
-    program = find_tool("nginx", package="nginx (Debian: nginx-light)")
-    folder.mkdir()
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    # As root, its worker would become a user who may not enter the folder.
-    user = f"user {getpass.getuser()};" if os.name == "posix" and os.geteuid() == 0 else ""
-    config = folder / "nginx.conf"
-    values = {"folder": folder, "user": user, "port": port, "address": address}
-    text = NGINX.format(**values, directives=directives.format(**values))
-    config.write_text(text, encoding="utf-8")
-    log = folder / "error.log"
-    process = subprocess.Popen([program, "-p", str(folder), "-e", str(log), "-c", str(config)])
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < deadline, "nginx does not answer"
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-                break
-            time.sleep(0.01)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-
-
-@contextmanager
-def site(folder: Path, *settings: str, directives: str = "", to: str = DEFAULT) -> Generator[Site]:
-    """Run the service and nginx before it; `to` are the directives that pass requests on."""
+def site(
+    folder: Path, *settings: str, directives: str = "", config: str = DEFAULT
+) -> Generator[Site]:
+    """Run the service and nginx before it, with the configuration of the documentation."""
     folder.mkdir(exist_ok=True)
     (folder / "nginx_ops.py").write_text(OPS, encoding="utf-8")
     (folder / "site.yaml").write_text(CONFIG, encoding="utf-8")
     with (
         running(folder, "config=site", *settings) as url,
-        nginx(folder / "nginx", url.removeprefix("http://"), to + directives) as port,
+        running_nginx(
+            folder / "nginx",
+            config.replace("http://127.0.0.1:8002", url)
+            .replace("127.0.0.1:8002", url.removeprefix("http://"))
+            .replace("location / {", "location / { " + directives),
+        ) as port,
     ):
         yield Site(f"http://127.0.0.1:{port}", port, folder)
 
 
-@pytest.fixture(scope="module")
-def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    with site(tmp_path_factory.mktemp("site")) as shared:
+@pytest.fixture(scope="module", params=[DEFAULT, BETTER], ids=["default", "better"])
+def shared_site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Site]:
+    with site(tmp_path_factory.mktemp("site"), config=request.param) as shared:
         yield shared
 
 
@@ -279,9 +234,13 @@ def test_a_stream_that_nginx_gives_up_on_is_known_to_be_cut(tmp_path: Path):
         list(client.execute_stream_flow("silent", seconds=3))
 
 
-def test_a_stream_whose_server_dies_is_known_to_be_cut(tmp_path: Path):
-    # To nginx, a body without a length ends well where the connection ends.
-    with site(tmp_path / "site") as doomed, SyncHttpClient(doomed.url, trust_env=False) as client:
+@pytest.mark.parametrize("config", [DEFAULT, BETTER], ids=["default", "better"])
+def test_a_stream_whose_server_dies_is_known_to_be_cut(config: str, tmp_path: Path):
+    # By default, to nginx a stream ends well where the connection to the service ends.
+    with (
+        site(tmp_path / "site", config=config) as doomed,
+        SyncHttpClient(doomed.url, trust_env=False) as client,
+    ):
         chunks = client.execute_stream_flow("silent")
         os.kill(next(chunks)["content"]["pid"], signal.SIGKILL)
         with pytest.raises(StreamCutError):
@@ -351,11 +310,11 @@ SMUGGLING = {
 }
 
 
-@pytest.mark.parametrize("to", [DEFAULT, KEPT_ALIVE], ids=["default", "kept alive"])
+@pytest.mark.parametrize("config", [DEFAULT, BETTER], ids=["default", "better"])
 def test_a_request_never_smuggles_another_one_through(
-    to: str, tmp_path: Path, subtests: pytest.Subtests
+    config: str, tmp_path: Path, subtests: pytest.Subtests
 ):
-    with site(tmp_path / "site", to=to) as guarded:
+    with site(tmp_path / "site", config=config) as guarded:
         for name, request in SMUGGLING.items():
             with subtests.test(name):
                 ones = len(guarded.noted("one", "start"))
@@ -388,3 +347,48 @@ def test_faults_come_through_as_they_are(shared_site: Site):
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_flow")
     assert (malformed.status_code, malformed.json()["code"]) == (400, "invalid_json")
     assert malformed.headers["content-type"] == "application/problem+json"
+
+
+CHAT_KEY = "k" * 32
+
+
+@pytest.mark.parametrize("config", [DEFAULT, BETTER], ids=["default", "better"])
+def test_keys_are_asked_for_and_pass(config: str, tmp_path: Path):
+    keys = f'http.api_keys=["{CHAT_KEY}"]'
+    with site(tmp_path / "site", keys, config=config) as locked:
+        with httpx.Client(base_url=locked.url, trust_env=False) as client:
+            refused = client.post("/answer", json={"who": "nobody"})
+        with SyncHttpClient(locked.url, api_key=CHAT_KEY, trust_env=False) as client:
+            answer = client.execute_flow("answer", who="somebody").answer
+
+    assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+    assert refused.headers["www-authenticate"].startswith("Bearer")
+    assert answer == "yes"
+    assert (locked.noted("nobody", "start"), len(locked.noted("somebody", "start"))) == ([], 1)
+
+
+def test_the_addresses_that_nginx_reports_are_told_apart(tmp_path: Path):
+    settings = ("http.rate_limit=2/hour", 'http.trusted_proxies=["127.0.0.1"]')
+    with site(tmp_path / "site", *settings, config=BETTER) as limited:
+        transports = [httpx.HTTPTransport(local_address=f"127.0.0.{n}") for n in (1, 2)]
+        statuses: list[list[int]] = []
+        for transport in transports:
+            with httpx.Client(base_url=limited.url, transport=transport) as client:
+                # What a client claims itself does not count.
+                headers = [{"X-Forwarded-For": f"192.0.2.{n}"} for n in range(3)]
+                answers = [client.post("/answer", json={}, headers=named) for named in headers]
+                statuses.append([answer.status_code for answer in answers])
+
+    assert statuses == [[200, 200, 429]] * 2
+
+
+def test_a_stream_that_was_cut_is_resumed_through_nginx(tmp_path: Path):
+    # nginx gives up on the stream once for each silence, and the client comes back.
+    slow = "proxy_read_timeout 1s;"
+    with (
+        site(tmp_path / "site", "http.heartbeat=60", directives=slow) as impatient,
+        SyncHttpClient(impatient.url, trust_env=False) as client,
+    ):
+        chunks = list(client.execute_stream_flow("patient", seconds=1.5))
+
+    assert len(chunks) == 2
