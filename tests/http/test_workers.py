@@ -36,7 +36,7 @@ import anyio
 from flowcore import BaseAsyncOp, C, FlowStreamChunk
 
 def say(text):
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\\n")  # at once, or lines of two processes mix
 
 os.register_at_fork(before=lambda: say(f"fork with {threading.active_count()} thread"))
 
@@ -436,7 +436,7 @@ async def test_one_signal_ends_workers_whose_plugin_is_still_opening(tmp_path):
         say("opening ended")
     """
     async with launched(tmp_path, OPS + LIFESPAN.format(body=body.strip())) as service:
-        await service.logged("opening\n(.*\n)*opening\n")
+        await service.logged(r"opening\n(.*\n)*opening\n")
         service.signal()
 
         assert await service.exit_code(within=4) == 0
@@ -486,6 +486,20 @@ async def test_signals_that_would_reload_or_resize_do_nothing(tmp_path):
         assert await service.workers(2) == workers
         service.signal()
         assert await service.exit_code(within=5) == 0
+
+
+async def test_it_runs_without_uvloop(tmp_path):
+    (tmp_path / "uvloop.py").write_text("raise ImportError('not here')", encoding="utf-8")
+    async with started(tmp_path) as service:
+        one, other = await service.workers(2)
+        async with service.tick("tick", one) as stream, talking_to(service, other) as client:
+            about = await client.get(f"/runs/{stream.run}")
+            service.signal()
+            assert_finished(await stream.rest())
+
+        assert about.json()["state"] == "running"
+        assert await service.exit_code(within=5) == 0
+        assert "Traceback" not in service.log
 
 
 # --- runs of other workers ---

@@ -134,7 +134,8 @@ def announce(app: FlowApp, settings: HttpSettings, sock: socket.socket) -> None:
     flows = ", ".join(app.flows) or "none"
     # Whoever read our output may have left; the service goes on.
     with suppress(OSError):
-        print(f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}", file=sys.stderr)
+        # In one piece, or the log of another process may come between.
+        sys.stderr.write(f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}\n")
 
 
 def _has_uvloop() -> bool:
