@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from flowcore import BaseOp, FlowApp, Op, RunFailedError, RunState
@@ -130,3 +131,33 @@ def test_a_thread_that_outlives_its_event_loop_ends_all_the_same() -> None:
             thread.join(5)
             assert not thread.is_alive()
     loop.close()
+
+
+class WaitOp(BaseOp):
+    def execute(self) -> None:
+        self.run_async(self.wait)
+
+    async def wait(self) -> None:
+        journal: list[str] = self.context["journal"]
+        try:
+            self.context["waits"].set()
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            journal.append("cleaned up")
+
+
+async def test_a_cancelled_run_ends_after_the_cleanup_of_what_its_sync_ops_await() -> None:
+    journal: list[str] = []
+    waits = anyio.Event()
+
+    async with FlowApp({}, flows={"wait": WaitOp()}) as app:
+        with anyio.fail_after(5):
+            run = app.start("wait", {"journal": journal, "waits": waits})
+            run.add_done_callback(lambda run: journal.append("ended"))
+            await waits.wait()
+            run.cancel()
+            await run.wait()
+
+    assert journal == ["cleaned up", "ended"]
