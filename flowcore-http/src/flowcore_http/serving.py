@@ -135,7 +135,8 @@ def announce(app: FlowApp, settings: HttpSettings, sock: socket.socket) -> None:
     # Whoever read our output may have left; the service goes on.
     with suppress(OSError):
         # In one piece, or the log of another process may come between.
-        sys.stderr.write(f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}\n")
+        line = f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}\n"
+        print(line, end="", file=sys.stderr)
 
 
 def _has_uvloop() -> bool:
