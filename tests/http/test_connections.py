@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import h11
 import pytest
 from anyio.streams.text import TextReceiveStream
 
@@ -167,6 +168,23 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
             tasks.cancel_scope.cancel()
 
     assert caplog.records == []
+
+
+async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monkeypatch, caplog):
+    def fail(request: h11.Request) -> None:
+        if request.target == b"/fail\x5c":
+            raise RuntimeError("no\nluck")
+
+    monkeypatch.setattr("flowcore_http.connections.fault_of_head", fail)
+    async with serve(FLOWS, WaitOp) as server, AsyncExitStack() as stack:
+        with anyio.fail_after(5):
+            await hold(stack, server, post, 1)
+            assert await server.exchange(post("/fail\\")) == b""
+            assert b"healthy" in await server.exchange(HEALTH)
+        assert len(server.app.runs) == 1
+
+    [record] = caplog.records
+    assert record.getMessage() == r"a connection failed: (RuntimeError('no\nluck'),)"
 
 
 def test_a_limit_within_that_of_the_process_needs_no_word(caplog):
