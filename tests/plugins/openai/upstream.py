@@ -136,6 +136,7 @@ class Upstream:
         requests: Every request so far.
         connections: How many TCP connections were accepted.
         open_connections: How many of them are open now.
+        answering: How many requests are being answered now.
         port: Port on 127.0.0.1, chosen by the kernel.
     """
 
@@ -143,6 +144,7 @@ class Upstream:
         self.requests: list[Request] = []
         self.connections = 0
         self.open_connections = 0
+        self.answering = 0
         self.port = 0
         self._arrived = asyncio.Condition()
         self._behaviours: dict[str, Iterator[Behaviour]] = {}
@@ -190,8 +192,12 @@ class Upstream:
                 async with self._arrived:
                     self.requests.append(request)
                     self._arrived.notify_all()
-                if not await _send(self._reply(request), reader, writer):
-                    break
+                self.answering += 1
+                try:
+                    if not await _send(self._reply(request), reader, writer):
+                        break
+                finally:
+                    self.answering -= 1
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
