@@ -39,7 +39,11 @@ def server(
 ) -> Iterator[Server]:
     """The server that most tests share."""
     folder = tmp_path_factory.mktemp("server")
-    with running(folder, workers=workers, FAULTS_UPSTREAM=models.base_url) as started:
+    variables = {
+        "FAULTS_UPSTREAM": models.base_url,
+        "FAULTS_UPSTREAM_TLS": models.url_without_tls,
+    }
+    with running(folder, workers=workers, **variables) as started:
         yield started
 
 

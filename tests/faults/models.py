@@ -208,16 +208,23 @@ class Models:
         return self._upstream.base_url
 
     @property
+    def url_without_tls(self) -> str:
+        """The https URL of a server that answers every greeting in plain text."""
+        return f"https://127.0.0.1:{self._plain.sockets[0].getsockname()[1]}/v1"
+
+    @property
     def open_connections(self) -> int:
         return self._upstream.open_connections
 
     def start(self) -> None:
         self._thread.start()
         self._call(self._upstream.__aenter__())
+        self._plain = self._call(asyncio.start_server(_answer_in_plain_text, "127.0.0.1", 0))
         for model, behaviour in FAULTS.items():
             self._upstream.on(model, behaviour)
 
     def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._plain.close)
         self._call(self._upstream.__aexit__())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
@@ -229,3 +236,9 @@ class Models:
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(5)
+
+
+async def _answer_in_plain_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+    writer.close()

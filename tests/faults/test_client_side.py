@@ -16,6 +16,7 @@ from tests.faults.client import (
     receive_all,
     until,
 )
+from tests.faults.conftest import Start
 from tests.faults.models import Models
 from tests.faults.server import Server, new_key
 
@@ -160,6 +161,21 @@ def test_500_clients_that_connect_and_drop_leave_nothing_behind(server: Server, 
     server.settle(baseline)
     grown = server.census().resident_bytes - baseline.resident_bytes
     assert grown < 30_000_000
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_idle_connection_that_its_client_closes_is_closed_at_once(start: Start, asked: bool):
+    with start("http.keep_alive_timeout=60") as server:
+        server.run("echo", texts=["warm"])
+        baseline = server.census()
+        sockets = [server.connect() for _ in range(20)]
+        for sock in sockets:
+            if asked:
+                sock.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+        for sock in sockets:
+            sock.close()
+        server.settle(baseline, within=3)
 
 
 # --- clients that are slow ---

@@ -83,6 +83,15 @@ def test_a_connection_that_is_refused_is_an_error_chunk_and_502(server: Server, 
     assert (answer.status_code, answer.json()["code"]) == (502, "upstream_unreachable")
 
 
+@pytest.mark.parametrize("flow", ["ask_unknown_host", "ask_without_tls"])
+def test_a_host_that_is_unknown_or_speaks_no_tls_is_an_error_chunk(
+    server: Server, models: Models, key: str, flow: str
+):
+    told = server.run(flow, key=key, model="good")
+    assert (told.code, told.done) == ("upstream_unreachable", True)
+    assert models.requests(key) == []
+
+
 @pytest.mark.parametrize(
     ("model", "least"),
     [
