@@ -172,7 +172,7 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
 
 async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monkeypatch, caplog):
     def fail(request: h11.Request) -> None:
-        if request.target == b"/fail\x5c":
+        if request.target == b"/fail\\":
             raise RuntimeError("no\nluck")
 
     monkeypatch.setattr("flowcore_http.connections.fault_of_head", fail)
