@@ -66,6 +66,11 @@ class BlockOp(BaseAsyncOp):
     async def async_execute(self):
         say("blocked")
         time.sleep(60)
+
+@C.register_op()
+class KillOp(BaseAsyncOp):
+    async def async_execute(self):
+        os._exit(9)
 """
 LIFESPAN = """
 from contextlib import asynccontextmanager
@@ -183,6 +188,7 @@ async def launched(
         "long": "TickOp(count=600)",
         "flood": "FloodOp()",
         "block": "BlockOp()",
+        "kill": "KillOp()",
     }
     config = {
         "imports": ["workers_ops"],
@@ -677,6 +683,19 @@ async def test_a_worker_that_dies_again_and_again_on_opening_ends_the_service(tm
         ["0.5", "1", "2", "4"],
         ["0.5", "1", "2"],
     )
+
+
+async def test_requests_that_kill_workers_do_not_end_the_service(tmp_path):
+    async with started(tmp_path, workers=2) as service:
+        deadline = time.monotonic() + 40
+        while len(re.findall(r"worker 1 is started again in 4 s", service.log)) < 2:
+            assert time.monotonic() < deadline, service.log
+            with anyio.move_on_after(2):
+                await call_and_lose(f"{service.url}/kill")
+        await service.workers(2)
+        service.signal()
+
+        assert await service.exit_code(within=5) == 0
 
 
 async def test_a_worker_that_cannot_open_again_is_tried_again_while_others_serve(tmp_path):

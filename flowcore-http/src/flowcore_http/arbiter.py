@@ -210,6 +210,9 @@ class ServiceArbiter(Arbiter):
             settled = worker.seconds_served > SETTLED_SECONDS
             was_asked = worker.state is State.SERVING and code == 0  # by SIGTERM
             deaths = 0 if settled or was_asked else worker.deaths + 1
+            if worker.was_of_use:
+                # A request may have killed it; whoever sends such shall not end the service.
+                deaths = min(deaths, TRIES - 1)
             logger.warning("worker %d (pid %s) %s", number, worker.pid, _ending(code))
             self._vacate(number, deaths, code)
 

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import anyio
 from gunicorn.workers.base import Worker as BaseWorker
-from quart import Quart
+from quart import Quart, request
 
 from flowcore import ConfigError, FlowcoreError
+from flowcore_http.run_routes import SIBLINGS
 from flowcore_http.serving import run_event_loop, serve_app
 from flowcore_http.siblings import Siblings
 from flowcore_http.signals import INTERRUPTED, StopSignals
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _BEAT_SECONDS = 0.5
 _FOR_THE_MASTER = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
-_SHARED = struct.Struct("=bd")
+_SHARED = struct.Struct("=bd?")
 
 logger = logging.getLogger("flowcore.http.workers")
 
@@ -79,9 +80,19 @@ class Worker(BaseWorker):
         since: float = _SHARED.unpack_from(self._shared)[1]
         return time.monotonic() - since if since else 0.0
 
+    @property
+    def was_of_use(self) -> bool:
+        """Whether anybody has called a flow in it."""
+        return _SHARED.unpack_from(self._shared)[2]
+
     def _tell(self, state: State) -> None:
         since = time.monotonic() if state is State.SERVING else 0.0
-        _SHARED.pack_into(self._shared, 0, state, since)
+        _SHARED.pack_into(self._shared, 0, state, since, False)
+
+    def _note_request(self) -> None:
+        if (request.endpoint or "").startswith("flow:"):
+            state, since, _ = _SHARED.unpack_from(self._shared)
+            _SHARED.pack_into(self._shared, 0, state, since, True)
 
     # --- what the worker does ---
 
@@ -139,7 +150,8 @@ class Worker(BaseWorker):
     async def _beside(self, quart: Quart) -> AsyncGenerator[None]:
         application = cast("Application", self.app)
         siblings = Siblings(application.folder, os.getpid())
-        quart.extensions["flowcore_http.siblings"] = siblings.ask
+        quart.extensions[SIBLINGS] = siblings.ask
+        quart.before_request_funcs.setdefault(None, []).append(self._note_request)
         listening = siblings.listening(quart, application.settings)
         async with listening, anyio.create_task_group() as tasks:
             tasks.start_soon(self._beat)
