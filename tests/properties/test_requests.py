@@ -286,6 +286,37 @@ def test_a_target_is_that_of_an_endpoint_or_refused(
         assert unquote_to_bytes(target.partition(b"?")[0]).strip(b"/") in FLOWS
 
 
+# --- events of a run
+
+
+@given(
+    known=st.booleans(),
+    number=st.sampled_from(
+        ["0", "1", "2", "3", "4", "-1", "00", "1.0", "", " 1", "9" * 18, "9" * 5000]
+    )
+    | st.text(max_size=4),
+    form=st.sampled_from(["{id}-{number}", "{id}{number}", "{number}", "{id}-{id}-{number}", "-"]),
+    method=st.sampled_from(["GET", "POST"]),
+)
+def test_any_last_event_id_is_that_of_an_event_or_refused(
+    service: Service, known: bool, number: str, form: str, method: str
+) -> None:
+    run = parsed(exchange(service, request_of(b"{}", target=b"/say")))
+    run_id = run.headers["x-run-id"] if known else "0" * 32
+    event_id = form.format(id=run_id, number=number).encode()
+    target = f"/runs/{run_id}/events" if method == "GET" else "/say"
+    request = request_of(
+        b"{}", b"Last-Event-ID: " + event_id, method=method.encode(), target=target.encode()
+    )
+    answer = parsed(exchange(service, request), method)
+
+    assert answer.status in {200, 204, 400, 404}
+    if answer.status == 200 and event_id.strip():
+        # What it resumes is that run, and nothing was run anew.
+        assert answer.headers["x-run-id"] == run_id
+        assert answer.body.endswith(b"data:[DONE]\n\n")
+
+
 # --- what is not HTTP
 
 LINES = [
