@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -179,7 +180,12 @@ class Stream:
 
 @asynccontextmanager
 async def launched(
-    folder: Path, source: str = OPS, *, workers: int = 2, **http: Any
+    folder: Path,
+    source: str = OPS,
+    *,
+    workers: int = 2,
+    temporary: Path | None = None,
+    **http: Any,
 ) -> AsyncGenerator[Service, None]:
     (folder / "workers_ops.py").write_text(source, encoding="utf-8")
     flows = {
@@ -198,7 +204,7 @@ async def launched(
         },
     }
     (folder / "c.yaml").write_text(json.dumps(config), encoding="utf-8")
-    temporary = folder / "tmp"
+    temporary = temporary or folder / "tmp"
     temporary.mkdir(exist_ok=True)
     async with (
         await anyio.open_process(
@@ -328,6 +334,25 @@ async def test_a_thread_that_an_import_has_started_is_warned_of(tmp_path):
     source = f"{OPS}threading.Thread(target=time.sleep, args=[60], name='odd', daemon=True).start()"
     async with started(tmp_path, source) as service:
         await service.logged("the workers will not have them: odd$")
+
+
+async def test_a_folder_with_too_long_a_path_for_sockets_is_not_used(tmp_path):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    async with started(tmp_path, temporary=folder) as service:
+        await service.workers(2)
+        service.signal()
+
+        assert await service.exit_code(within=5) == 0
+    assert list(folder.iterdir()) == []
+
+
+async def test_workers_without_a_folder_for_temporary_files_are_a_config_error(
+    make_app, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="set TMPDIR"):
+        HttpService(HttpSettings(port=0, workers=2)).run(make_app({}))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1025, "many", 1.5])

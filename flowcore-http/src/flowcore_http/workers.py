@@ -19,6 +19,7 @@ from pathlib import Path
 from flowcore import ConfigError, FlowApp
 from flowcore_http.settings import HttpSettings
 
+_MAX_TEMPORARY = 72
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 logger = logging.getLogger("flowcore.http.workers")
@@ -78,7 +79,7 @@ def _shared_folder() -> Generator[Path]:
     """Make a folder that only this user can enter, for the sockets and metrics of the processes."""
     import fcntl  # noqa: PLC0415 - not on Windows
 
-    folder = Path(tempfile.mkdtemp(prefix="flowcore-"))
+    folder = _make_folder()
     owner = os.getpid()
     fd = os.open(folder, os.O_RDONLY)
     try:
@@ -91,6 +92,18 @@ def _shared_folder() -> Generator[Path]:
         # Processes that were forked pass here too.
         if os.getpid() == owner:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    try:
+        temporary = tempfile.gettempdir()
+        # The path of a Unix socket has at most 103 characters on some systems.
+        short = temporary if len(temporary) < _MAX_TEMPORARY else "/tmp"  # noqa: S108
+        return Path(tempfile.mkdtemp(prefix="flowcore-", dir=short))
+    except OSError as error:
+        raise ConfigError(
+            f"several workers need a folder for temporary files: {error}; set TMPDIR"
+        ) from None
 
 
 @contextmanager
