@@ -278,21 +278,21 @@ def test_an_answer_that_the_model_cut_says_so_in_its_metadata(
 
 
 def test_a_full_pool_is_an_error_of_its_own_and_503(server: Server, models: Models, key: str):
-    with server.open("ask_narrow", key=f"{key}-1", model="hang-mid-stream") as first:
-        first.chunk()
-        with server.open("ask_narrow", key=f"{key}-2", model="hang-mid-stream") as second:
-            second.chunk()
-            busy: list[tuple[int, str]] = []
+    # Two connections for each process: of so many calls, one finds none.
+    keys = [f"{key}-{number}" for number in range(2 * server.workers + 1)]
+    streams = [server.open("ask_narrow", key=own, model="hang-mid-stream") for own in keys]
+    codes = [stream.chunk()["metadata"].get("code") for stream in streams]
+    assert set(codes) == {None, "upstream_busy"}
 
-            def ask() -> None:
-                answer = server.post("ask_narrow_whole", key=key, model="good")
-                busy.append((answer.status_code, answer.json().get("code", "")))
+    def refused() -> bool:
+        answer = server.post("ask_narrow_whole", key=key, model="good")
+        return (answer.status_code, answer.json().get("code")) == (503, "upstream_busy")
 
-            # Of two workers, each has a pool of its own.
-            for _ in range(1 if server.workers == 1 else 0):
-                ask()
-            assert busy in ([(503, "upstream_busy")], [])
-    assert not models.requests(key)
+    until(refused)
+    for stream in streams:
+        stream.leave()
+    for own in keys:
+        until(lambda own=own: all(request.gone_at for request in models.requests(own)))
 
 
 def test_after_many_cancelled_calls_the_pool_is_empty_and_serves_again(
