@@ -218,7 +218,7 @@ def test_a_client_that_leaves_before_the_first_chunk_cancels_the_op(shared_site:
 def test_heartbeats_keep_a_silent_stream_open(tmp_path: Path):
     timeout = "proxy_read_timeout 1s;"
     with site(tmp_path / "site", "http.heartbeat=0.3", directives=timeout) as patient:
-        with streaming(patient, "silent", seconds=2.5) as chunks:
+        with streaming(patient, "silent", seconds=2) as chunks:
             assert len(list(chunks)) == 2
         with SyncHttpClient(patient.url, trust_env=False) as client:
             assert len(list(client.execute_stream_flow("silent", seconds=1.5))) == 2
@@ -239,7 +239,7 @@ def test_a_stream_whose_server_dies_is_known_to_be_cut(config: str, tmp_path: Pa
     # By default, to nginx a stream ends well where the connection to the service ends.
     with (
         site(tmp_path / "site", config=config) as doomed,
-        SyncHttpClient(doomed.url, trust_env=False) as client,
+        SyncHttpClient(doomed.url, reconnects=1, trust_env=False) as client,
     ):
         chunks = client.execute_stream_flow("silent")
         os.kill(next(chunks)["content"]["pid"], signal.SIGKILL)
