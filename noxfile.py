@@ -22,6 +22,7 @@ OTHER_PYTHONS = [version for version in ("3.11", "3.12", "3.13") if version != T
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
+WITHOUT_SERVER = ("cancellation_sweep", "config", "disconnection_sweep")
 TEST_TOOLS = (
     *("pytest", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
     "gunicorn; sys_platform != 'win32'",
@@ -64,6 +65,11 @@ def tests(session: nox.Session) -> None:
     # Other programs do the same whatever Python the service runs on: once is enough.
     once = () if session.python == THIS_PYTHON else ("-m", "not nginx and not node and not browser")
     session.run("python", "-m", "pytest", "--ignore=tests/packaging", *once, *session.posargs)
+    if session.python == THIS_PYTHON and not session.posargs:
+        # The same faults once more, for a service of two processes.
+        ours = [f"--ignore=tests/faults/test_{name}.py" for name in WITHOUT_SERVER]
+        environment = {"FAULTS_WORKERS": "2"}
+        session.run("python", "-m", "pytest", "tests/faults", *ours, env=environment)
 
 
 @nox.session(python=THIS_PYTHON)
