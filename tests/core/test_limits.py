@@ -398,3 +398,109 @@ async def test_a_run_that_others_cancel_ends_with_an_error_chunk_after_what_was_
 
             assert [chunk.metadata for chunk in last] == [{"code": "cancelled", "reason": "api"}]
             assert await run.receive() == []
+
+
+# --- ops that ignore a cancellation, in all the places where an op can be
+
+
+async def be_deaf(op: Any) -> None:
+    go: anyio.Event = op.context["go"]
+    while not go.is_set():
+        try:
+            await go.wait()
+        except BaseException:
+            op.context["ignored"].append(time.monotonic())
+
+
+class DeafSyncOp(BaseOp):
+    def execute(self) -> None:
+        self.run_async(be_deaf, self)
+
+
+class HostOp(BaseAsyncOp):
+    async def async_execute(self) -> None:
+        await self.ops["deaf_op"].async_call()
+        self.context["went_on"].append("host")
+
+
+class FailSoonOp(BaseAsyncOp):
+    async def async_execute(self) -> None:
+        await anyio.wait_all_tasks_blocked()
+        raise ValueError("no luck")
+
+
+class NextOp(BaseAsyncOp):
+    async def async_execute(self) -> None:
+        self.context["went_on"].append("next")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DeafOp() >> NextOp(),
+        lambda: (DeafOp() | SilentOp()) >> NextOp(),
+        lambda: (HostOp() << DeafOp()) >> NextOp(),
+        lambda: DeafSyncOp() >> NextOp(),
+    ],
+    ids=["alone", "parallel", "sub-op", "sync"],
+)
+async def test_an_abandoned_op_costs_nothing_and_nothing_comes_after_it(
+    make: Callable[[], Op],
+) -> None:
+    go, ignored, went_on = anyio.Event(), list[float](), list[str]()
+    with anyio.fail_after(10):
+        async with FlowApp({"deadlines": {"cleanup": 0.1}}, flows={"f": make()}) as app:
+            try:
+                run = app.start("f", {"go": go, "ignored": ignored, "went_on": went_on})
+                await anyio.sleep(0.1)
+                run.cancel()
+                await run.wait()
+                assert run.abandoned
+                count = len(ignored)
+                await anyio.sleep(0.1)
+                assert len(ignored) <= count + 1
+            finally:
+                go.set()
+
+    assert went_on == []
+
+
+async def test_a_failed_branch_does_not_wait_for_ever_for_one_that_ignores_its_end() -> None:
+    go, ignored = anyio.Event(), list[float]()
+    flow = DeafOp() | FailSoonOp()
+    with anyio.fail_after(10):
+        async with FlowApp({"deadlines": {"cleanup": 0.1}}, flows={"f": flow}) as app:
+            try:
+                run = app.start("f", {"go": go, "ignored": ignored})
+                await run.wait()
+                count = len(ignored)
+                await anyio.sleep(0.1)
+                assert len(ignored) <= count + 1
+            finally:
+                go.set()
+
+    assert (run.state, str(run.error), run.abandoned) == (RunState.FAILED, "no luck", True)
+
+
+@pytest.mark.parametrize("how", ["returns", "raises"])
+async def test_a_run_that_was_stopped_is_not_done_whatever_its_op_makes_of_that(how: str) -> None:
+    class StubbornOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await emit(self, "half of the ans")
+            try:
+                await anyio.sleep_forever()
+            except BaseException:
+                if how == "raises":
+                    raise ValueError("something else") from None
+
+    config = {"deadlines": {"total": 0.1}}
+    with anyio.fail_after(10):
+        async with FlowApp(config, flows={"f": StubbornOp()}) as app:
+            late = await collect(app, "f")
+            run = app.start("f", {})
+            await run.receive()
+            run.cancel("api")
+            await run.wait()
+
+    assert late.chunks[-1].metadata["code"] == "total_timeout"
+    assert (run.state, run.receive_ready()[-1].metadata["reason"]) == (RunState.CANCELLED, "api")

@@ -98,7 +98,12 @@ class BaseOp(UserOp):
         self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
     ) -> T:
         """Run a coroutine function in the event loop and wait for its result."""
-        return from_worker(function, *args, **kwargs)
+
+        async def enclosed() -> T:
+            with self.run.cleanup.enclosed():
+                return await function(*args, **kwargs)
+
+        return from_worker(enclosed)
 
     async def _attempt(self) -> Any:
         return await self._in_thread(self._attempt_here)

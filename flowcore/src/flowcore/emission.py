@@ -13,6 +13,19 @@ from flowcore.schema import ChunkEnum, FlowStreamChunk
 _SPLIT_TYPES = frozenset({ChunkEnum.ANSWER, ChunkEnum.THINK})
 
 
+def check_chunk(chunk: object, op: str) -> None:
+    """Check that what an op emits is a chunk, for ops are not all type-checked.
+
+    Raises:
+        ChunkError: If it is something else.
+    """
+    if not isinstance(chunk, FlowStreamChunk):
+        raise ChunkError(
+            f"op {op!r} emitted {str(chunk)[:100]!r}, which is not a FlowStreamChunk; "
+            "for a text write FlowStreamChunk(chunk=…)"
+        )
+
+
 def own_chunk(chunk: FlowStreamChunk, run_id: str, op: str) -> OwnedChunk:
     """Return a checked copy of a chunk, for a run.
 

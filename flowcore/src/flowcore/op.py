@@ -180,11 +180,15 @@ class ParallelOp(Op):
                     text = "run %s: op %r failed while it was cancelled: %s"
                     logger.warning(text, self.run.id, op.name, error_text(error))
                 failure = failure or error
+                self.run.cleanup.begin(self, failure)
                 group.cancel_scope.cancel()
 
-        async with anyio.create_task_group() as group:
-            for index, op in enumerate(self.branches):
-                group.start_soon(branch, index, op)
+        try:
+            async with anyio.create_task_group() as group:
+                for index, op in enumerate(self.branches):
+                    group.start_soon(branch, index, op)
+        finally:
+            self.run.cleanup.end(self)
         if failure is not None:
             raise failure
         return results

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from flowcore.channel import Channel, OwnedChunk
-from flowcore.emission import own_chunk, plain_text, split_text
+from flowcore.cleanup import Cleanup
+from flowcore.emission import check_chunk, own_chunk, plain_text, split_text
 from flowcore.ending import cancelled_chunk, error_chunk
 from flowcore.errors import ChunkError, RunCancelledError, RunFailedError, RunTimeoutError
-from flowcore.failure import outcome
+from flowcore.failure import error_text, outcome
 from flowcore.limits import RunLimits
 from flowcore.logs import running
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
@@ -50,6 +51,7 @@ class Run:
         cancel_reason: Who cancelled the run, such as ``"client"``; else empty.
         abandoned: Whether the run ended without ops that ignored their cancellation.
         active_ops: The ops that are running.
+        cleanup: The cleanup of ops that were cancelled.
         chunks: How many chunks the ops have emitted.
         started_at: Time of the start, in seconds since the epoch.
         first_chunk_at: Time of the first chunk, or 0.
@@ -75,6 +77,7 @@ class Run:
         self.cancel_reason = ""
         self.abandoned = False
         self.active_ops: list[Op] = []
+        self.cleanup = Cleanup()
         self.chunks = 0
         self.started_at = time.time()
         self.first_chunk_at = 0.0
@@ -84,7 +87,6 @@ class Run:
         self.limits = limits or RunLimits()
         self._channel = Channel(self.limits.max_chunks, self.limits.max_bytes)
         self._scope = anyio.CancelScope()
-        self._abandon_scope = anyio.CancelScope()
         self._began = self._last_data = time.monotonic()
         self._cancelled = 0.0
         self._callbacks: list[Callable[[Run], object]] = []
@@ -186,12 +188,7 @@ class Run:
                 its ending, unless the op catches this, falls back or is tried again.
             ChunkError: If the payload has no JSON form, or is too large.
         """
-        # Ops are not all type-checked.
-        if not isinstance(chunk, FlowStreamChunk):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ChunkError(
-                f"op {op!r} emitted {str(chunk)[:100]!r}, which is not a FlowStreamChunk; "
-                "for a text write FlowStreamChunk(chunk=…)"
-            )
+        check_chunk(chunk, op)
         kind = chunk.chunk_type
         if kind == ChunkEnum.ERROR:
             raise RunFailedError(
@@ -224,7 +221,6 @@ class Run:
         try:
             await self._channel.send(owned)
         except anyio.ClosedResourceError:
-            self._ended_by = "the end of the run"
             self._drop(op)
 
     def blame(self, op: str) -> None:
@@ -234,16 +230,16 @@ class Run:
     def _drop(self, op: str) -> None:
         if not self._drop_logged:
             self._drop_logged = True
-            logger.warning(
-                "run %s: dropped what op %r emitted after %s", self.id, op, self._ended_by
-            )
+            text = "run %s: dropped what op %r emitted after %s"
+            logger.warning(text, self.id, op, self._ended_by)
 
     # --- for the app ---
 
     async def execute(self, body: Callable[[], Awaitable[object]]) -> None:
         """Run ``body`` to one of the three endings; called once, by the app, in a task of its own.
 
-        Whatever the body does, this raises nothing but the cancellation of its task.
+        Whatever the body does, this raises nothing but the cancellation of its task. What it makes
+        of a cancellation, such as to return, does not change that it was cancelled.
         """
         state = RunState.CANCELLED
         error: Exception | None = None
@@ -251,9 +247,14 @@ class Run:
         if self.observer is not None:
             self.observer.run_started(self)
         try:
-            with self._scope, self._abandon_scope:
+            with self._scope:
                 error = await outcome(body)
-                state = RunState.DONE if error is None else RunState.FAILED
+                if not self._cancelled:
+                    state = RunState.DONE if error is None else RunState.FAILED
+                elif error is not None and not self.abandoned:
+                    text = "run %s was cancelled, and then an op raised %s"
+                    logger.warning(text, self.id, error_text(error), exc_info=error)
+                    error = None
         finally:
             self._end(state, error)
 
@@ -264,6 +265,9 @@ class Run:
         if self._cancelled:
             if now - self._cancelled > self.limits.cleanup:
                 self._abandon()
+        elif overdue := self.cleanup.overdue(self.limits.cleanup):
+            self.fail(overdue[1])
+            self._cancelled = overdue[0]
         elif deadlines.total is not None and now - self._began > deadlines.total:
             self._time_out("total", f"did not end within {deadlines.total:g} s")
         elif not self.limits.streamed:
@@ -284,8 +288,7 @@ class Run:
 
     def _abandon(self) -> None:
         self.abandoned = True
-        # Cancellation is delivered again and again, which would keep the event loop busy.
-        self._abandon_scope.shield = True
+        self.cleanup.abandon()
         outside = running.set((self.id, self.flow))  # this is not the run's own task
         logger.error(
             "run %s of flow %r: op %s ignores its cancellation; after %g s the run ends without it",
@@ -311,6 +314,7 @@ class Run:
             last = [self.failure]
         self.error = error
         self.state = state
+        self._ended_by = self._ended_by or "the end of the run"
         self.ended_at = time.time()
         self._channel.close(last)
         self._finished.set()

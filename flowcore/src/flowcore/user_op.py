@@ -195,7 +195,8 @@ class UserOp(Op, ABC):
         run.active_ops.append(self)
         failure: BaseException | None = None
         try:
-            return await self._try()
+            with run.cleanup.enclosed():
+                return await self._try()
         except BaseException as error:
             failure = error
             raise
