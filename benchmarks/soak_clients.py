@@ -71,6 +71,7 @@ class Exchange:
         self.error = ""
         self.done = False
         self.cut = False
+        self._ended = False
         self._port = port
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.CLIENT)
@@ -79,6 +80,9 @@ class Exchange:
         self._sock.setblocking(False)
         if receive_buffer:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+
+    def __repr__(self) -> str:
+        return f"<{self.status} run {self.run_id} {self.error=} {self.done=} {self.cut=}>"
 
     async def __aenter__(self) -> Self:
         await self._loop.sock_connect(self._sock, ("127.0.0.1", self._port))
@@ -122,22 +126,17 @@ class Exchange:
 
     async def next(self, size: int = 65536) -> bytes | None:
         """Return the next piece of the body; None at its end."""
-        while True:
+        while not self._ended:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
                 data = b""
                 with suppress(ConnectionError):
                     data = await self._loop.sock_recv(self._sock, size)
-                try:
+                if data:
                     self._http.receive_data(data)
-                    if not data:
-                        self._http.next_event()
-                except h11.RemoteProtocolError:
-                    self.cut = True
-                    return None
-                if not data:
-                    self.cut = self._http.their_state is not h11.DONE
-                    return None
+                else:
+                    # Every answer tells its length, so it ends before its connection.
+                    self._ended = self.cut = True
             elif isinstance(event, h11.Response):
                 self.status = event.status_code
                 names = dict(event.headers)
@@ -146,7 +145,8 @@ class Exchange:
             elif isinstance(event, h11.Data):
                 return bytes(event.data)
             else:
-                return None
+                self._ended = True
+        return None
 
     async def follow(self, events: int = 1 << 30, size: int = 65536, pause: float = 0) -> None:
         """Read the events of a stream, at most so many, in pieces of ``size`` bytes."""
@@ -193,13 +193,14 @@ class Client:
         self._headers = {"Authorization": f"Bearer {key}"}
         self._rng = random.Random(seed)
         self._notes = notes
+        self._doing = ""
 
     async def visit_until(self, end: float) -> None:
         """Make visits until that time, on the monotonic clock."""
         await asyncio.sleep(self._rng.random())
         while time.monotonic() < end:
             (visit,) = self._rng.choices(list(_VISITS), list(_VISITS.values()))
-            name = visit.__name__
+            name = self._doing = visit.__name__
             try:
                 async with asyncio.timeout(SECONDS):
                     await visit(self)
@@ -229,7 +230,7 @@ class Client:
         whole = "".join(pieces_of(question))
         text = "".join(part.text for part in parts)
         ids = [number for part in parts for number in part.ids]
-        told = f"{question}: {[(p.status, p.run_id, p.error, p.done, p.cut) for p in parts]}"
+        told = f"{self._doing} {question}: {parts}"
         self._notes.expect(last.done and not last.cut, f"not told to its end, {told}")
         self._notes.expect(ids == list(range(1, len(ids) + 1)), f"events {ids}, {told}")
         if fault == "good" or fault in ONCE:
