@@ -107,3 +107,17 @@ def test_a_value_that_its_tag_does_not_fit_is_one_error(write: Write, value: str
 def test_a_file_that_is_a_set_is_refused(write: Write) -> None:
     with pytest.raises(ConfigError, match=r"my\.yaml:1: "):
         yaml_layer(write("my.yaml", "!!set {a}\n"), {})
+
+
+@pytest.mark.parametrize("value", ["0x" + "f" * 5000, ":".join(["59"] * 5000), "0b" + "1" * 20_000])
+def test_an_integer_that_has_no_text_is_refused_with_its_line(write: Write, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"my\.yaml:2: .*the integer is too large"):
+        yaml_layer(write("my.yaml", f"a: 1\nb: {value}\n"), {})
+    assert override_layer([f"a={value}"]).data == {"a": value}
+
+
+def test_a_text_of_too_many_values_is_refused_before_they_fill_the_memory(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"my\.yaml:\d+: .*more than 100000 values"):
+        yaml_layer(write("my.yaml", "a:\n" + "- x\n" * 300_000), {})
+    with pytest.raises(yaml.YAMLError, match="more than 100000 values"):
+        parse_yaml(f"[{'x,' * 100_001}]")

@@ -13,13 +13,12 @@ import yaml
 
 from flowcore.errors import ConfigError, did_you_mean
 from flowcore.validation import Origins
-from flowcore.yaml_text import MALFORMED, YamlLoader, parse_yaml
+from flowcore.yaml_text import MALFORMED, MAX_NODES, YamlLoader, parse_yaml
 
 ENV_PREFIX = "FLOWCORE_"
 NOT_CONFIG = frozenset(
     {ENV_PREFIX, "FLOWCORE_API_KEY", "FLOWCORE_LOG_FORMAT", "FLOWCORE_LOG_LEVEL"}
 )
-MAX_NODES = 100_000
 MAX_DEPTH = 64
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _MERGE_TAG = "tag:yaml.org,2002:merge"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
@@ -18,14 +20,42 @@ MALFORMED = (
 )
 """What PyYAML lets out besides its own errors: for a malformed number, or for deep nesting."""
 
+MAX_NODES = 100_000
+_MAX_BITS = 14_000
+"""The largest integer; Python refuses to write those of more than 4300 digits as text."""
+
 
 class YamlLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, save that a date is text, as it is in JSON."""
+    """PyYAML's safe loader, with bounds, and save that a date is text, as it is in JSON."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
         first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node, unless there are too many."""
+        # Each costs a kilobyte and some 20 microseconds, long before anybody can look at it.
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            here: Any = self.peek_event()  # pyright: ignore[reportUnknownMemberType]
+            problem = f"there are more than {MAX_NODES} values"
+            raise ComposerError(None, None, problem, here.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return the integer that a node holds, unless it is too large."""
+        value: int = super().construct_yaml_int(node)  # pyright: ignore[reportUnknownMemberType]
+        if value.bit_length() > _MAX_BITS:
+            raise ConstructorError(None, None, "the integer is too large", node.start_mark)
+        return value
+
+
+YamlLoader.add_constructor("tag:yaml.org,2002:int", YamlLoader.construct_yaml_int)
 
 
 def parse_yaml(text: str) -> Any:
