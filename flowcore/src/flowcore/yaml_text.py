@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from yaml.composer import ComposerError
@@ -42,9 +42,8 @@ class YamlLoader(yaml.SafeLoader):
         # Each costs a kilobyte and some 20 microseconds, long before anybody can look at it.
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            here: Any = self.peek_event()  # pyright: ignore[reportUnknownMemberType]
-            problem = f"there are more than {MAX_NODES} values"
-            raise ComposerError(None, None, problem, here.start_mark)
+            mark = cast("Any", self).peek_event().start_mark
+            raise ComposerError(None, None, f"there are more than {MAX_NODES} values", mark)
         return super().compose_node(parent, index)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
