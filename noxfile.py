@@ -80,6 +80,13 @@ def packaging(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def soak(session: nox.Session) -> None:
+    """Load a server for long, on Linux: `nox -s soak -- --minutes 10 --streams 200`."""
+    install(session)
+    session.run("python", "-m", "benchmarks.soak", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     session.install(*CONSTRAINTS, "ruff")

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +111,12 @@ class Server:
 
     async def census(self) -> Counter[str]:
         """Count what the serving processes hold, all together."""
-        counts: dict[int, Mapping[str, int]] = {}
+        counts: dict[int, Counter[str]] = {}
         while len(counts) < self._workers:
             _, answer = await ask(self.port, self.key, "POST", "/census", {})
             about = json.loads(answer)["metadata"]
-            counts[about.pop("pid")] = about
-        return sum((Counter(count) for count in counts.values()), Counter())
+            counts[about.pop("pid")] = Counter(about)
+        return sum(counts.values(), Counter[str]())
 
 
 def _children(pid: int) -> list[int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
@@ -46,6 +47,16 @@ class Stepper:
     def _set(self, steps: int, action: Callable[[], object]) -> None:
         self._left = steps
         self._action = action
+
+
+@contextmanager
+def attempt(number: int) -> Generator[None]:
+    """Note on what fails in the block which attempt it was."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in attempt {number}")
+        raise
 
 
 class _SteppingLoop(asyncio.SelectorEventLoop):

@@ -35,7 +35,7 @@ from flowcore import (
     hookimpl,
 )
 from flowcore.testing import Pause, ScriptedLLM, scripted_llm
-from tests.faults.stepping import Stepper, run
+from tests.faults.stepping import Stepper, attempt, run
 
 STOPPED = "stopped from outside"
 HELLO = [Message(role=Role.USER, content="Hello")]
@@ -302,12 +302,13 @@ def test_a_run_may_be_stopped_at_every_step(
             baseline = tasks_now()
             while True:
                 bench = Bench(app, llm)
-                with anyio.fail_after(10):
-                    await way(bench, stepper, steps)
-                    finished = not stepper.acted
-                    stepper.disarm()
-                    await settle(bench, baseline)
-                check(bench, ENDINGS.get(way, {RunState.DONE, RunState.CANCELLED}))
+                with attempt(steps):
+                    with anyio.fail_after(10):
+                        await way(bench, stepper, steps)
+                        finished = not stepper.acted
+                        stepper.disarm()
+                        await settle(bench, baseline)
+                    check(bench, ENDINGS.get(way, {RunState.DONE, RunState.CANCELLED}))
                 if finished:
                     break
                 steps += 1

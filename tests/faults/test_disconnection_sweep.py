@@ -39,7 +39,7 @@ from flowcore_http.listener import listen
 from flowcore_http.server import in_flight
 from flowcore_http.telemetry import metrics_of
 from tests.faults.client import RESET_ON_CLOSE
-from tests.faults.stepping import Stepper, run
+from tests.faults.stepping import Stepper, attempt, run
 from tests.plugins.openai.upstream import DONE, Upstream, Wait, delta, finish, sse, usage
 
 REPLY = sse(delta("One "), Wait(0), delta("two."), Wait(0), finish(), usage(1, 2), DONE)
@@ -262,7 +262,7 @@ def _no_error_is_logged(caplog: pytest.LogCaptureFixture) -> Generator[None]:
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
-def sweep(attempt: Callable[[House, Stepper, int], Client]) -> None:
+def sweep(visitor: Callable[[House, Stepper, int], Client]) -> None:
     """Let a client leave later and later, until it does not leave."""
 
     async def main(stepper: Stepper) -> None:
@@ -272,10 +272,11 @@ def sweep(attempt: Callable[[House, Stepper, int], Client]) -> None:
             house.tasks = house.spare_tasks()
             number = 0
             while True:
-                client = attempt(house, stepper, number)
-                await visit(client, house)
-                stepper.disarm()
-                assert b"upstream_busy" not in client.received
+                with attempt(number):
+                    client = visitor(house, stepper, number)
+                    await visit(client, house)
+                    stepper.disarm()
+                    assert b"upstream_busy" not in client.received
                 if not client.left:
                     break
                 number += 1
@@ -298,24 +299,24 @@ async def visit(client: Client, house: House) -> None:
 @pytest.mark.parametrize("leave", LEAVES)
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_client_may_leave_at_every_step(flow: str, leave: Leave):
-    def attempt(house: House, stepper: Stepper, number: int) -> Client:
+    def visitor(house: House, stepper: Stepper, number: int) -> Client:
         client = Client(house.port, request(flow), leave)
         stepper.arm(number, client.leave)
         return client
 
-    sweep(attempt)
+    sweep(visitor)
 
 
 def test_a_client_may_leave_after_every_byte_of_the_answer():
-    def attempt(house: House, stepper: Stepper, number: int) -> Client:
+    def visitor(house: House, stepper: Stepper, number: int) -> Client:
         leave = LEAVES[number % len(LEAVES)]
         return Client(house.port, request("stream"), leave, number + 1)
 
-    sweep(attempt)
+    sweep(visitor)
 
 
 def test_a_client_may_leave_after_every_byte_of_its_request():
-    def attempt(house: House, stepper: Stepper, number: int) -> Client:
+    def visitor(house: House, stepper: Stepper, number: int) -> Client:
         whole = request("stream")
         leave = LEAVES[number % len(LEAVES)]
         client = Client(house.port, whole[:number], leave)
@@ -323,4 +324,4 @@ def test_a_client_may_leave_after_every_byte_of_its_request():
             stepper.arm(5, client.leave)
         return client
 
-    sweep(attempt)
+    sweep(visitor)
