@@ -181,11 +181,10 @@ def delays(site: Site) -> list[float]:
 
 
 def test_each_chunk_reaches_the_client_within_100_ms(shared_site: Site):
-    # The best of several, for the machine may be busy with something else.
-    best = min((delays(shared_site) for _ in range(5)), key=max)
+    # The machine may be busy with something else, but not each time.
+    tries = (delays(shared_site) for _ in range(10))
 
-    assert len(best) == 5
-    assert max(best) < 0.1
+    assert any(len(delay) == 5 and max(delay) < 0.1 for delay in tries)
 
 
 def test_it_is_a_header_of_the_service_that_switches_the_buffering_off(tmp_path: Path):
