@@ -51,6 +51,15 @@ class BrokenOp(BaseAsyncOp):
         raise ValueError("no luck")
 
 
+class BigOp(BaseAsyncOp):
+    """Emits more than a connection holds, when it is told to."""
+
+    async def async_execute(self):
+        await GATE[0].open.wait()
+        for _ in range(2):
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="x" * 4_000_000))
+
+
 class Gate:
     """What a test and its op tell each other."""
 
@@ -62,7 +71,7 @@ class Gate:
 
 
 GATE: list[Gate] = []
-OPS = (CountOp, AnswerOp, BrokenOp)
+OPS = (CountOp, AnswerOp, BrokenOp, BigOp)
 
 
 @pytest.fixture(autouse=True)
@@ -434,6 +443,67 @@ async def test_runs_can_be_asked_for_while_the_service_drains(serve, client_of, 
             await read(response)
 
     assert (refused.status_code, shown.status_code) == (503, 200)
+
+
+@pytest.mark.parametrize("how", ["events", "post"])
+async def test_a_run_can_be_resumed_while_the_service_drains(serve, client_of, gate, how: str):
+    from flowcore_http.server import in_flight
+
+    grace = {"on_disconnect": {"grace": 10}}
+    async with serve(flow("CountOp(stop=2)", **grace), *OPS) as server, client_of(server) as client:
+        run_id, events = await cut_after(client, 1)
+        in_flight(server.quart).refuse_new()
+        path = f"/runs/{run_id}/events" if how == "events" else "/demo"
+        method = "GET" if how == "events" else "POST"
+        headers = {"Last-Event-ID": events[-1].id}
+        async with client.stream(method, path, headers=headers) as response:
+            gate.open.set()
+            events += await read(response)
+
+    assert texts(events) == ["1", "2", "3", "4", "5", "[DONE]"]
+
+
+async def test_the_drain_waits_for_those_who_resume_meanwhile(serve, client_of, gate):
+    from flowcore_http.server import in_flight
+    from flowcore_http.serving import _drain  # pyright: ignore[reportPrivateUsage]
+
+    demo = flow("CountOp(to=1) >> BigOp()", on_disconnect={"grace": 10})
+    drained = anyio.Event()
+    async with serve(demo, *OPS) as server, client_of(server) as client:
+        run_id, events = await cut_after(client, 1)
+
+        async def drain() -> None:
+            await _drain(server.app, in_flight(server.quart), 10)
+            drained.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain)
+            while not in_flight(server.quart).refusing:
+                await anyio.sleep(0.01)
+            headers = {"Last-Event-ID": events[-1].id}
+            async with client.stream("GET", f"/runs/{run_id}/events", headers=headers) as response:
+                gate.open.set()
+                await server.no_runs()
+                await anyio.sleep(0.2)
+                assert not drained.is_set()
+                events += await read(response)
+
+    assert texts(events)[-1] == "[DONE]"
+    assert drained.is_set()
+
+
+async def test_asking_for_the_headers_of_events_reads_none_of_them(serve, client_of, gate):
+    async with serve(flow("CountOp(stop=2)"), *OPS) as server, client_of(server) as client:
+        async with client.stream("POST", "/demo", json={}) as response:
+            run_id = response.headers["X-Run-Id"]
+            head = await client.head(f"/runs/{run_id}/events")
+            gate.open.set()
+            events = await read(response)
+
+    assert (head.status_code, head.headers["X-Run-Id"]) == (200, run_id)
+    assert head.headers["Content-Type"] == "text/event-stream"
+    assert "Content-Length" not in head.headers
+    assert texts(events) == ["1", "2", "3", "4", "5", "[DONE]"]
 
 
 async def test_as_many_runs_as_are_allowed_are_answered_with_503(client_of, make_app, gate, serve):

@@ -50,6 +50,17 @@ class FloodOp(BaseAsyncOp):
             say("flood ended")
 
 @C.register_op()
+class CarefulOp(BaseAsyncOp):
+    async def async_execute(self):
+        try:
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="x"))
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(4.5)
+                say("careful ended")
+
+@C.register_op()
 class StubbornOp(BaseOp):
     def execute(self):
         say("stubborn started")
@@ -127,6 +138,7 @@ async def launched(
               long: {{flow_content: TickOp(count=600), stream: true}}
               flood: {{flow_content: FloodOp(), stream: true}}
               stubborn: {{flow_content: StubbornOp()}}
+              careful: {{flow_content: CarefulOp(), stream: true}}
         """),
         encoding="utf-8",
     )
@@ -153,7 +165,7 @@ async def launched(
 
 async def test_it_tells_where_it_serves_what(tmp_path):
     async with started(tmp_path) as process, httpx.AsyncClient() as client:
-        assert re.search(r"flows: tick, long, flood, stubborn$", process.log, re.MULTILINE)
+        assert re.search(r"flows: tick, long, flood, stubborn, careful$", process.log, re.MULTILINE)
         assert (await client.get(f"{process.url}/health")).json() == {"status": "healthy"}
 
 
@@ -197,9 +209,11 @@ async def test_new_requests_get_503_while_the_service_drains(tmp_path):
         assert refused.headers["Connection"] == "close"
 
 
-async def test_runs_that_outlast_the_drain_fail_and_end_before_the_process(tmp_path):
-    async with started(tmp_path, drain_timeout=0.5) as process, httpx.AsyncClient() as client:
-        async with client.stream("POST", f"{process.url}/long", json={}) as response:
+@pytest.mark.parametrize("flow", ["long", "careful"])
+async def test_runs_that_outlast_the_drain_fail_and_end_before_the_process(tmp_path, flow):
+    client = httpx.AsyncClient(timeout=20)
+    async with started(tmp_path, drain_timeout=0.5) as process, client:
+        async with client.stream("POST", f"{process.url}/{flow}", json={}) as response:
             body = b""
             async for data in response.aiter_bytes():
                 if not body:
@@ -210,7 +224,7 @@ async def test_runs_that_outlast_the_drain_fail_and_end_before_the_process(tmp_p
         assert json.loads(last)["metadata"]["code"] == "shutting_down"
         assert done == b"[DONE]"
         assert await process.exit_code(within=3) == 0
-        await process.logged("tick ended")
+        await process.logged("(tick|careful) ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

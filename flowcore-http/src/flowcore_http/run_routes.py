@@ -9,7 +9,7 @@ from quart import Quart, Request, Response, g, request
 from flowcore_http.inflight import at_end
 from flowcore_http.problem import HttpProblem
 from flowcore_http.runs import RunRecord, RunRegister
-from flowcore_http.stream import stream_response
+from flowcore_http.stream import event_stream, stream_response
 from flowcore_http.wire import encode_json, parse_event_id
 
 SIBLINGS = "flowcore_http.siblings"
@@ -86,6 +86,9 @@ class RunRoutes:
         if record.replay.ended and number == record.replay.last:
             # An EventSource takes this as the sign not to connect again.
             return Response(status=204, headers={"X-Run-Id": record.id})
+        if request.method == "HEAD":
+            # A reader that takes nothing must not be one.
+            return event_stream(record.id)
         return self.stream(record, number)
 
     def _find(self, run_id: str) -> RunRecord | None:

@@ -91,6 +91,9 @@ def _add_flow(
     settings: HttpSettings,
 ) -> None:
     async def start() -> Run:
+        # What reads on does not come here: it is answered also while the service stops.
+        if in_flight(quart).refusing:
+            raise stopping()
         inputs = await read_object(request, settings.max_body_bytes, settings.body_timeout)
         run = admission.start(flow.name, inputs)
         run_started(run)
@@ -131,7 +134,8 @@ def _add_health(quart: Quart) -> None:
 
 
 def _check_request(requests: InFlight) -> None:
-    if requests.refusing and request.endpoint not in _UNTIL_THE_END:
+    endpoint = request.endpoint or ""
+    if requests.refusing and not (endpoint in _UNTIL_THE_END or endpoint.startswith("flow:")):
         raise stopping()
     # The server's HTTP/2 has no back-pressure: a stalled reader would fill the memory.
     if request.http_version.startswith("2"):

@@ -29,6 +29,9 @@ logger = logging.getLogger("flowcore.http")
 EXIT_SECONDS = 1.0
 """How long the process may live on after the second signal."""
 
+CLEANUP_SECONDS = 7.0
+"""The most that the ops of runs which did not end in time get for their cleanup."""
+
 OVERDUE_SECONDS = 15.0
 """How long the process may live on after the drain that the first signal began."""
 
@@ -116,13 +119,16 @@ async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
     requests.refuse_new()
     await anyio.sleep(ECHO_SECONDS)
     with anyio.move_on_after(seconds):
-        await requests.wait_idle()
-        # Runs whose reader has left for a while may go on to their end as well.
-        await app.drain(seconds)
+        # Runs whose reader has left for a while may go on to their end as well, and be resumed.
+        while requests.count or app.runs:
+            await requests.wait_idle()
+            await app.drain(seconds)
         return
     logger.warning("stopping: %d of them did not end in time", requests.count or len(app.runs))
     for run in tuple(app.runs.values()):
         run.fail(RunFailedError("the service is shutting down", {"code": "shutting_down"}))
+    # A stream tells how its run ended, so that has to come first; it is noticed a little late.
+    await app.drain(min(app.config.deadlines.cleanup * 1.2, CLEANUP_SECONDS))
     with anyio.move_on_after(CLOSE_SECONDS):
         await requests.wait_idle()
 

@@ -45,8 +45,13 @@ class StreamBody(StreamedBody):
 
 def stream_response(run_id: str, replay: Replay, number: int, heartbeat: float) -> Response:
     """Return the response that streams the events of a run after ``number``."""
+    return event_stream(run_id, StreamBody(replay, number, heartbeat))
+
+
+def event_stream(run_id: str, body: StreamBody | None = None) -> Response:
+    """Return the response for the events of a run; without a body it tells only the headers."""
     response = Response(
-        StreamBody(replay, number, heartbeat),
+        body,
         content_type="text/event-stream",
         headers={
             "Cache-Control": "no-cache, no-transform",
