@@ -14,6 +14,7 @@ from flowcore import BackendError, Message, Tool
 from .conftest import MakeLLM, pair
 from .upstream import (
     DONE,
+    Drip,
     Pause,
     Reply,
     Upstream,
@@ -261,6 +262,14 @@ async def test_a_cut_tool_call_is_not_handed_out(upstream: Upstream, llm: MakeLL
     with pytest.raises(BackendError) as caught:
         await anext(stream)
     assert caught.value.code == "upstream_truncated"
+
+
+async def test_a_tool_call_without_end_is_cut_off(upstream: Upstream, llm: MakeLLM):
+    endless = Drip(event(tool_delta("x" * 100_000, index=0)), 0)
+    upstream.on("m", sse(tool_delta("", index=0, id="c1", name="find"), endless))
+    with anyio.fail_after(10), pytest.raises(BackendError, match="tool calls of more") as caught:
+        await anext(llm().astream_chat([Message(content="hi")], [Tool(name="find")]))
+    assert caught.value.code == "upstream_invalid"
 
 
 ODD_BYTES = (

@@ -13,6 +13,9 @@ from flowcore_openai.failures import Failures
 from flowcore_openai.surrogates import SurrogateJoiner
 from flowcore_openai.tool_calls import ToolCallAssembler
 
+MAX_TOOL_CHARS = 16 * 1024 * 1024
+"""Longest arguments of all tool calls of one answer."""
+
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -100,6 +103,11 @@ class Reply:
         for fragment in self._list(delta, "tool_calls"):
             self.has_content = True
             self._tools.feed(fragment, self._checked(fragment.get("function") or {}))
+        # They are kept until they are whole, unlike text.
+        if self._tools.size > MAX_TOOL_CHARS:
+            raise self._failures.error(
+                "upstream_invalid", f"tool calls of more than {MAX_TOOL_CHARS} characters"
+            )
 
     def _add(self, kind: ChunkEnum, content: object, chunks: list[FlowStreamChunk]) -> None:
         if isinstance(content, list):

@@ -26,6 +26,8 @@ class ToolCallAssembler:
     """
 
     def __init__(self) -> None:
+        self.size = 0
+        """Length of all arguments so far, in characters."""
         self._calls: list[_Call] = []
         self._latest_at: dict[int, _Call] = {}
 
@@ -39,6 +41,7 @@ class ToolCallAssembler:
             call.name += name
         if arguments := _text(function.get("arguments")):
             call.arguments.append(arguments)
+            self.size += len(arguments)
 
     def calls(self) -> list[ToolCall]:
         """Return the calls in the order of their indices."""
