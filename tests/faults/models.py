@@ -116,6 +116,14 @@ FAULTS: dict[str, Behaviour] = {
     "reset-at-once-once": in_turn(Reply((RESET,), status=0), GOOD),
     "redirect": redirect,
     "endless-error": Reply((Drip(b"x" * 65536, 0),), 500, {"content-type": "text/plain"}),
+    "endless-line": Reply(
+        (b"data: ", Drip(b"x" * 65536, 0)), 200, {"content-type": "text/event-stream"}
+    ),
+    "endless-tool-call": sse(
+        tool_delta("", index=0, id="1", name="search"),
+        Drip(event(tool_delta("x" * 65536, index=0)), 0),
+    ),
+    "endless-document": Reply((Drip(b"[" * 65536, 0),), 200, {"content-type": "application/json"}),
     "page": Reply((b"<html>sign in</html>",), 200, {"content-type": "text/html"}, "length"),
     # after the first token
     "reset": sse(delta("Hel"), delta("lo"), RESET),

@@ -153,6 +153,17 @@ def test_an_error_body_without_end_costs_neither_time_nor_memory(
     assert server.census().resident_bytes - before < 30_000_000
 
 
+@pytest.mark.parametrize("model", ["endless-line", "endless-tool-call", "endless-document"])
+def test_an_answer_without_end_is_cut_off_before_it_fills_the_memory(
+    server: Server, models: Models, key: str, model: str
+):
+    before = server.census().resident_bytes
+    told = server.run("ask", key=key, model=model)
+    assert told.code == "upstream_invalid"
+    until(lambda: all(request.gone_at for request in models.requests(key)))
+    assert server.census().resident_bytes - before < 200_000_000
+
+
 # --- after the first token ---
 
 
