@@ -40,12 +40,14 @@ from flowcore_http.server import in_flight
 from flowcore_http.telemetry import metrics_of
 from tests.faults.client import RESET_ON_CLOSE
 from tests.faults.stepping import Stepper, attempt, run
-from tests.plugins.openai.upstream import DONE, Upstream, Wait, delta, finish, sse, usage
+from tests.plugins.openai.upstream import DONE, HANG, Upstream, Wait, delta, finish, sse, usage
 
-REPLY = sse(delta("One "), Wait(0), delta("two."), Wait(0), finish(), usage(1, 2), DONE)
+TEXT = (delta("One "), Wait(0), delta("two."), Wait(0))
+REPLIES = {"ends": sse(*TEXT, finish(), usage(1, 2), DONE), "hangs": sse(*TEXT, HANG)}
 FLOWS = {
     "stream": {"flow_content": "AskOp()", "stream": True},
     "patient": {"flow_content": "AskOp()", "stream": True, "on_disconnect": {"grace": 0.001}},
+    "endless": {"flow_content": "AskOp(llm='hangs')", "stream": True},
     "whole": {"flow_content": "AskOp()"},
 }
 
@@ -133,18 +135,22 @@ class House:
 @asynccontextmanager
 async def open_house() -> AsyncGenerator[House]:
     async with Upstream() as upstream:
-        upstream.on("m", REPLY)
+        for model, reply in REPLIES.items():
+            upstream.on(model, reply)
         # With one connection, one that is lost is missed by the next request.
         model = {
             "backend": "openai_compatible",
-            "model_name": "m",
             "base_url": upstream.base_url,
             "max_connections": 1,
             "connect_timeout": 1,
             "max_retries": 0,
         }
+        models = {
+            "default": {**model, "model_name": "ends"},
+            "hangs": {**model, "model_name": "hangs"},
+        }
         watcher = Watcher()
-        app = FlowApp({"flow": FLOWS, "llm": {"default": model}}, plugins=[watcher])
+        app = FlowApp({"flow": FLOWS, "llm": models}, plugins=[watcher])
         settings = HttpSettings(port=0)
         stop = asyncio.Event()
         with listen(settings) as sock:
@@ -166,7 +172,7 @@ def running_gauge(quart: object) -> Callable[[], float]:
 
 
 class Client:
-    """Sends a request and reads what comes, until the answer is whole or it leaves.
+    """Sends a request and reads what comes, until it leaves or nothing more will come.
 
     Args:
         port: Port of the server.
@@ -176,7 +182,7 @@ class Client:
 
     Attributes:
         received: What has come.
-        ended: Set when the answer is whole, or was cut.
+        ended: Set when the answer is whole, or as much of it as there will be, or was cut.
         left: Whether the client has left before that.
     """
 
@@ -186,6 +192,7 @@ class Client:
         self.left = False
         self._leave = leave
         self._limit = limit
+        self._is_endless = request.startswith(b"POST /endless ")
         self._loop = asyncio.get_running_loop()
         self.sock = socket.create_connection(("127.0.0.1", port))
         self.sock.setblocking(False)
@@ -197,13 +204,20 @@ class Client:
             while len(self.received) < self._limit and not self.ended.is_set():
                 data = self.sock.recv(self._limit - len(self.received))
                 self.received += data
-                if not data or is_whole(self.received):
+                if not data or self._is_all():
                     self.ended.set()
         if len(self.received) == self._limit:
             self.leave()
 
+    def _is_all(self) -> bool:
+        if b"application/json" in self.received:
+            return self.received.endswith(b"}")
+        return self.received.endswith(b"\r\n0\r\n\r\n") or (
+            self._is_endless and b'"two."' in self.received
+        )
+
     def leave(self) -> None:
-        """Leave, unless the answer is whole."""
+        """Leave, unless that is all."""
         if not self.ended.is_set():
             self.left = True
             self._loop.remove_reader(self.sock)
@@ -214,11 +228,6 @@ class Client:
         if self.sock.fileno() >= 0:
             self._loop.remove_reader(self.sock)
             self.sock.close()
-
-
-def is_whole(answer: bytes) -> bool:
-    end = b"}" if b"application/json" in answer else b"\r\n0\r\n\r\n"
-    return answer.endswith(end)
 
 
 Leave = Callable[[socket.socket], object]
