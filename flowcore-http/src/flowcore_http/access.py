@@ -71,6 +71,7 @@ class AccessLog:
                 metrics.request_ended(exchange.endpoint, exchange.status)
             if logger.isEnabledFor(logging.INFO):
                 exchange.log(scope)
+            exchange.run = None  # the request is part of a cycle, and stays for a while
 
 
 class Exchange:

@@ -74,7 +74,8 @@ class InFlight:
             if not client_lost:
                 raise
         finally:
-            release: Callable[[str], object] | None = entry.get(_RELEASE)
+            # Requests are parts of cycles, and must not hold runs until those are collected.
+            release: Callable[[str], object] | None = entry.pop(_RELEASE, None)
             if release is not None:
                 release(lost_because())
             self._count -= 1

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowcore.run import Run
 
 _YEAR = 366 * 86_400.0
+_SHORTEST_INTERVAL = 0.01
 Seconds = Annotated[float, Field(gt=0, le=_YEAR)]
 
 
@@ -84,12 +85,13 @@ class Watchdog:
     Args:
         runs: The runs of an app, by id; it may change all the time.
         limits: What bounds them; a deadline is noticed late by a tenth of the shortest of all, or
-            by a second if that is less.
+            by a second if that is less; but it may be 10 ms late in any case.
     """
 
     def __init__(self, runs: Mapping[str, Run], limits: Iterable[RunLimits]) -> None:
         self._runs = runs
-        self._interval = min([10.0, *(each.shortest() for each in limits)]) / 10
+        shortest = min([10.0, *(each.shortest() for each in limits)])
+        self._interval = max(shortest / 10, _SHORTEST_INTERVAL)
         self._awake = anyio.Event()
 
     def wake(self) -> None:
@@ -101,7 +103,11 @@ class Watchdog:
         while True:
             await self._awake.wait()
             await anyio.sleep(self._interval)
-            for run in tuple(self._runs.values()):
-                run.check_deadlines()
+            self._check()
             if not self._runs:
                 self._awake = anyio.Event()
+
+    def _check(self) -> None:
+        # Apart from the loop, whose variables would keep the last run alive.
+        for run in tuple(self._runs.values()):
+            run.check_deadlines()

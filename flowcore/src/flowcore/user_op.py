@@ -207,6 +207,8 @@ class UserOp(Op, ABC):
             run.active_ops.remove(self)
             if run.observer is not None:
                 run.observer.op_finished(run, self, failure)
+            # Its traceback holds this frame, and that the whole run.
+            failure = None
 
     async def _try(self) -> Any:
         tries = 1
