@@ -15,6 +15,7 @@ import pytest
 
 from flowcore import BaseAsyncOp, FlowStreamChunk, Run
 from flowcore.sse import SSEDecoder, SSEEvent
+from flowcore_http import HttpSettings, create_app
 from flowcore_http.settings import ReplaySettings
 
 
@@ -196,6 +197,34 @@ async def test_a_run_is_forgotten_some_time_after_its_end(serve, client_of):
         while (await client.get(f"/runs/{run_id}")).status_code == 200:
             await anyio.sleep(0.02)
         assert (await client.get(f"/runs/{run_id}")).json()["code"] == "unknown_run"
+
+
+def test_runs_are_forgotten_also_where_the_app_is_served_a_second_time(make_app):
+    quart = create_app(
+        make_app(flow("CountOp()"), *OPS), HttpSettings(replay=ReplaySettings(seconds=0.2))
+    )
+
+    async def serve_once() -> int:
+        async with quart.test_app() as serving:
+            client = serving.test_client()
+            response = await client.post("/demo", json={})
+            await response.get_data()
+            with anyio.fail_after(5):
+                while response.status_code == 200:
+                    await anyio.sleep(0.02)
+                    response = await client.get(f"/runs/{response.headers['X-Run-Id']}")
+            return response.status_code
+
+    for _ in range(2):
+        GATE[:] = [Gate()]
+        assert asyncio.run(serve_once()) == 404
+
+    async def leave_one() -> None:
+        async with quart.test_app() as serving:
+            await (await serving.test_client().post("/demo", json={})).get_data()
+
+    asyncio.run(leave_one())
+    assert asyncio.run(serve_once()) == 404
 
 
 async def test_those_that_ended_first_are_forgotten_first_when_there_are_too_many(serve, client_of):

@@ -150,6 +150,14 @@ class RunRegister:
         else:
             record.leave(reason)
 
+    async def close(self) -> None:
+        """Forget the runs that have ended: the event loop ends, and with it the timer for them."""
+        if self._cleaning is not None:
+            self._cleaning.cancel()
+            self._cleaning = None
+        while self._retired:
+            self._drop()
+
     def _end(self, run: Run) -> None:
         record = self._records[run.id]
         record.end(run)

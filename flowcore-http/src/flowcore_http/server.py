@@ -65,6 +65,7 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     add_docs(quart, openapi_document(app.flows.values(), with_keys=bool(admission.keys)))
     _add_error_handler(quart, app)
     _add_lifespan(quart, app)
+    quart.after_serving(register.close)
     add_telemetry(quart, app, settings)
     return cors(
         quart,
