@@ -71,8 +71,18 @@ def test_enum_items_and_properties_are_checked() -> None:
     with pytest.raises(InputError) as caught:
         checked.validate({"mode": "c", "tags": ["x", "y", 1], "user": {"age": "5"}})
     assert [fault["loc"] for fault in caught.value.errors] == [
-        ["mode"], ["tags", 1], ["tags", 2], ["user", "age"],
+        ["mode"], ["tags", 1], ["user", "age"],
     ]  # fmt: skip
+
+
+def test_what_is_told_of_wrong_inputs_does_not_grow_with_them() -> None:
+    row = {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+    checked = schema(words={"type": "array", "items": {}}, rows={"type": "array", "items": row})
+
+    with pytest.raises(InputError) as caught:
+        checked.validate({"words": [0] * 100_000, "rows": [[{}] * 300] * 300})
+
+    assert [fault["loc"] for fault in caught.value.errors] == [["words", 0], ["rows", 0, 0, "n"]]
 
 
 def test_faults_say_what_and_where_and_never_repeat_the_value() -> None:

@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     TypeAdapter,
     ValidationError,
@@ -92,7 +93,8 @@ class InputSchema:
         """Return the inputs with the defaults filled in.
 
         Raises:
-            InputError: If a field is missing or of the wrong type; all faults are listed.
+            InputError: If a field is missing or of the wrong type; all faults are listed, save
+                that of a list it is only the first item with any.
         """
         # Runs must not share what they may append to.
         return self._check(self._flow, self._adapter, {**deepcopy(self._defaults), **inputs})
@@ -124,7 +126,8 @@ def _object_type(fields: Mapping[str, InputField]) -> Any:
 def _value_type(field: InputField) -> Any:
     kind: Any = _TYPES[field.type]
     if field.type == "array" and field.items:
-        kind = list[_value_type(field.items)]
+        # A list with a million faults would make a report of a hundred million bytes.
+        kind = Annotated[list[_value_type(field.items)], FailFast()]
     elif field.type == "object" and field.properties:
         kind = _object_type(field.properties)
     if field.enum is not None:
