@@ -49,6 +49,14 @@ def test_deep_nesting_is_refused_at_once(body: bytes):
     assert time.process_time() - started < 0.05
 
 
+def test_long_numbers_cost_no_more_than_others():
+    numbers = b",".join([b"1" * 299] * 10_000)
+    started = time.process_time()
+    parse_object(b'{"a": [%s]}' % numbers)
+
+    assert time.process_time() - started < 0.3
+
+
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"1", b"null", b"true"])
 def test_json_that_is_not_an_object_is_refused_with_422(body: bytes):
     with pytest.raises(HttpProblem) as caught:
