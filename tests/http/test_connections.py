@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import sys
+import tracemalloc
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,27 @@ async def test_the_refusal_of_a_large_upload_reaches_its_client(serve, post):
                     answer = await connection.receive()
 
     assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+async def test_what_a_client_uploads_while_it_reads_a_stream_is_not_kept(serve, post):
+    head = b"GET /runs/%s/events HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    async with serve(FLOWS, WaitOp) as server:
+        with anyio.fail_after(20):
+            async with AsyncExitStack() as stack:
+                await hold(stack, server, post, 1)
+                (run_id,) = server.app.runs
+                reader = await stack.enter_async_context(await server.connect())
+                await reader.send(head % run_id.encode())
+                assert b"200" in await reader.receive()
+                tracemalloc.start()
+                stack.callback(tracemalloc.stop)
+                for _ in range(200):
+                    await reader.send(piece)
+                kept, _ = tracemalloc.get_traced_memory()
+            await server.no_runs()
+
+    assert kept < 20 * len(piece)
 
 
 async def test_health_is_answered_also_when_silent_clients_have_taken_the_reserve(serve, post):

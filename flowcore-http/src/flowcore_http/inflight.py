@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import (
         ASGIFramework,
         ASGIReceiveCallable,
+        ASGIReceiveEvent,
         ASGISendCallable,
         ASGISendEvent,
         Scope,
@@ -30,7 +31,7 @@ class InFlight:
     """ASGI middleware that counts requests, and lets go of what each of them holds.
 
     However a request ends, by a disconnect, a fault or a cancellation, it no longer reads its run
-    then. WebSockets are refused.
+    then. What of its body comes after the answer has begun is dropped. WebSockets are refused.
 
     Args:
         app: The ASGI app that answers the requests.
@@ -55,9 +56,18 @@ class InFlight:
             return
         entry = cast("dict[str, Any]", scope)
         client_lost = False
+        answering = False
+
+        async def receive_from_client() -> ASGIReceiveEvent:
+            message = await receive()
+            if answering and message["type"] == "http.request":
+                # Nobody reads it any more, and Quart would keep it until the end of the stream.
+                message["body"] = b""
+            return message
 
         async def send_to_client(message: ASGISendEvent) -> None:
-            nonlocal client_lost
+            nonlocal answering, client_lost
+            answering = True
             try:
                 await send(message)
             except OSError:
@@ -67,7 +77,7 @@ class InFlight:
         self._count += 1
         self._idle.clear()
         try:
-            await self._app(scope, receive, send_to_client)
+            await self._app(scope, receive_from_client, send_to_client)
         except BodyCutError:
             pass  # the server closes a connection on which an answer is left unfinished
         except Exception:
