@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
@@ -331,3 +332,90 @@ async def call(url: str) -> Result:
         return await anyio.to_thread.run_sync(
             CliRunner().invoke, main, ["call", "demo", "--url", url, "query=x"]
         )
+
+
+# --- what answers a client that reads on
+
+ID = b"0" * 32
+SENT = STREAM.replace(b"\r\n\r\n", b"\r\nX-Run-Id: " + ID + b"\r\n\r\n")
+REST = SENT + b"id:%s-2\n" % ID + CHUNK + b"id:%s-3\ndata:[DONE]\n\n" % ID
+
+
+@asynccontextmanager
+async def answering_in_turn(*answers: bytes) -> AsyncGenerator[tuple[str, list[float]]]:
+    """Answer each request with the next bytes; tell at which times they came."""
+    remaining, times = list(answers), list[float]()
+
+    async def handle(connection: anyio.abc.SocketStream) -> None:
+        async with connection:
+            received = b""
+            while not received.endswith((b"}", b"\r\n\r\n")):
+                received += await connection.receive()
+            times.append(time.monotonic())
+            await connection.send(remaining.pop(0))
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, handle)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        yield f"http://127.0.0.1:{port}", times
+        tasks.cancel_scope.cancel()
+
+
+def busy(status: int, retry_after: str) -> bytes:
+    head = f"HTTP/1.1 {status} Busy\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_client_reads_on_no_sooner_than_it_is_asked_to(status: int, blocking: bool):
+    chunks: list[dict[str, Any]] = []
+    cut = SENT + b"id:%s-1\n" % ID + CHUNK
+    async with answering_in_turn(cut, busy(status, "1"), REST) as (url, times):
+        if blocking:
+            await anyio.to_thread.run_sync(collect_blocking, url, chunks)
+        else:
+            await collect(url, chunks)
+
+    assert [chunk["content"] for chunk in chunks] == ["hi", "hi"]
+    assert 1 <= times[2] - times[1] < 3
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "1e9", "soon", "Sun, 06 Nov 1994 08:49:37 GMT", "²", "9" * 5000]
+)
+async def test_a_wish_to_wait_that_makes_no_sense_is_passed_over(value: str):
+    chunks: list[dict[str, Any]] = []
+    async with answering_in_turn(SENT, busy(503, value), REST) as (url, _):
+        await collect(url, chunks)
+
+    assert [chunk["content"] for chunk in chunks] == ["hi"]
+
+
+async def test_a_date_is_a_wish_to_wait_too(answering: Answering):
+    async with (
+        answering(busy(503, "Fri, 31 Dec 2100 23:59:59 GMT")) as url,
+        HttpClient(url) as client,
+    ):
+        with pytest.raises(HttpError) as caught:
+            await client.execute_flow("demo")
+
+    assert caught.value.retry_after > 1e9
+
+
+async def test_a_stream_whose_compression_is_broken_counts_as_cut():
+    chunks: list[dict[str, Any]] = []
+    broken = SENT.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + CHUNK
+    async with answering_in_turn(broken, REST) as (url, _):
+        await collect(url, chunks)
+
+    assert [chunk["content"] for chunk in chunks] == ["hi"]
+
+
+async def test_what_is_not_a_chunk_is_no_cut():
+    async with answering_in_turn(SENT + b"data:{}\n\n") as (url, _):
+        with pytest.raises(HttpError, match="not a chunk") as caught:
+            await collect(url, [])
+
+    assert not isinstance(caught.value, StreamCutError)

@@ -181,7 +181,7 @@ class HttpClient:
                 await response.aread()
             check_stream(response)
             yield response
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise connection_error(error, request.url, answered=response is not None) from None
         finally:
             if response is not None:
@@ -191,7 +191,7 @@ class HttpClient:
         request = self._http.build_request(method, url, **content)
         try:
             response = await self._http.send(request)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise connection_error(error, request.url) from None
         raise_for_status(response)
         return response
@@ -289,7 +289,7 @@ class SyncHttpClient:
                 response.read()
             check_stream(response)
             yield response
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise connection_error(error, request.url, answered=response is not None) from None
         finally:
             if response is not None:
@@ -299,7 +299,7 @@ class SyncHttpClient:
         request = self._http.build_request(method, url, **content)
         try:
             response = self._http.send(request)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise connection_error(error, request.url) from None
         raise_for_status(response)
         return response

@@ -111,7 +111,8 @@ class EventStream:
                 problem=error.problem,
             ) from error
         self._failures += 1
-        return random.uniform(0.5, 1) * min(_FIRST_DELAY * 2**self._failures, _LONGEST_DELAY)  # noqa: S311
+        delay = random.uniform(0.5, 1) * min(_FIRST_DELAY * 2**self._failures, _LONGEST_DELAY)  # noqa: S311
+        return max(delay, min(error.retry_after, _LONGEST_RETRY_AFTER))
 
     def resume_request(self) -> dict[str, Any]:
         """Return the arguments of an httpx request for the rest of the stream."""
@@ -131,6 +132,7 @@ class EventStream:
         except (ValueError, LookupError, TypeError, AttributeError):
             parsed.clear()
         if not all(isinstance(parsed.get(key), kind) for key, kind in _MEMBERS.items()):
+            self._lost = True
             raise HttpError(
                 f"flow {self._flow!r} sent an event that is not a chunk: {data[:200]!r}", status=200
             )
@@ -138,6 +140,7 @@ class EventStream:
 
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
+_LONGEST_RETRY_AFTER = 30.0
 _PASSING = {None, 429, 502, 503, 504}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -85,7 +87,7 @@ def run_path(run_id: str) -> str:
 
 
 def connection_error(
-    error: httpx.TransportError, url: httpx.URL, *, answered: bool = False
+    error: httpx.RequestError, url: httpx.URL, *, answered: bool = False
 ) -> HttpError:
     """Return the error that tells of a failed connection.
 
@@ -136,7 +138,19 @@ def raise_for_status(response: httpx.Response) -> None:
         f"{detail}",
         status=response.status_code,
         problem=problem,
+        retry_after=_retry_after(response.headers.get("Retry-After", "")),
     )
+
+
+def _retry_after(value: str) -> float:
+    """Return the seconds that ``Retry-After`` names, by number or by date; 0 if it is neither."""
+    try:
+        if re.fullmatch("[0-9]{1,9}", value):
+            return float(value)
+        date = parsedate_to_datetime(value)
+        return max(0.0, (date - datetime.now(date.tzinfo)).total_seconds())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def parse_json(response: httpx.Response) -> dict[str, Any]:
