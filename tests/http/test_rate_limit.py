@@ -327,8 +327,9 @@ async def test_windows_move_with_time_and_forget():
     assert len(windows.clients) <= 2
 
 
-async def test_the_memory_for_windows_is_bounded(monkeypatch):
-    monkeypatch.setattr("flowcore_http.rate_limit._MAX_ENTRIES", 100)
+@pytest.mark.parametrize("limit", ["_MAX_CLIENTS", "_MAX_ENTRIES"])
+async def test_the_memory_for_windows_is_bounded(monkeypatch, limit):
+    monkeypatch.setattr(f"flowcore_http.rate_limit.{limit}", 100)
     windows = Windows()
     for number in range(1000):
         await windows.acquire_entry(f"client {number // 3}", 10, 60)

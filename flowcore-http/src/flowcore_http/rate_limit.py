@@ -24,6 +24,7 @@ from flowcore_http.problem import HttpProblem
 logger = logging.getLogger("flowcore.http")
 
 _MAX_ENTRIES = 1_000_000
+_MAX_CLIENTS = 100_000
 _YEAR = 366 * 86_400
 
 _STORAGE_SECONDS = 1.0
@@ -184,7 +185,8 @@ class Windows(MemoryStorage):
         """Drop up to two clients from whom nothing came since, or of whom there are too many."""
         for _ in range(2):
             oldest = next(iter(self.clients.values()))
-            if (oldest and oldest[-1] > before) and self._count <= _MAX_ENTRIES:
+            full = self._count > _MAX_ENTRIES or len(self.clients) > _MAX_CLIENTS
+            if oldest and oldest[-1] > before and not full:
                 return
             if len(self.clients) == 1:
                 return
