@@ -299,7 +299,8 @@ async def soak(server: Server, upstream: int, arguments: argparse.Namespace) -> 
         f"runs: {metrics['flowcore_runs_started_total']:.0f}, "
         f"cancelled {metrics['flowcore_runs_cancelled_total']:.0f}, "
         f"abandoned {metrics['flowcore_runs_abandoned_total']:.0f}, "
-        f"chunks {metrics['flowcore_chunks_total']:.0f}"
+        f"chunks {metrics['flowcore_chunks_total']:.0f}, "
+        f"event loop blocked {metrics['flowcore_event_loop_stalls_total']:.0f} times"
     )
     if arguments.minutes >= SLOPE_MINUTES and growth > MAX_SLOPE:
         notes.wrong(f"memory grew by {growth:.2f} MB a minute")
@@ -324,7 +325,7 @@ def main() -> int:
         print("log:", dict(levels))
     faults = [*notes.faults, *faults]
     for fault in faults[:30]:
-        print("WRONG:", fault)
+        print("WRONG:", fault[:800])
     print(f"{len(faults)} faults" if faults else "all well")
     return 1 if faults else 0
 
