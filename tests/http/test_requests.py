@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 from typing import Any
 
 import anyio
@@ -283,3 +285,20 @@ async def test_the_asgi_app_leaves_an_app_open_that_was_open_before(make_app):
             pass
 
         assert app.is_open
+
+
+# --- what they do not wait for
+
+
+async def test_no_request_waits_for_threads_that_ops_have_taken(client):
+    loop = asyncio.get_running_loop()
+    release = threading.Event()
+    for _ in range(100):
+        loop.run_in_executor(None, release.wait)
+    try:
+        with anyio.fail_after(5):
+            answer = await client.post("/greet", json={"name": "Bob"})
+    finally:
+        release.set()
+
+    assert answer.json()["answer"] == "hello Bob"

@@ -185,7 +185,7 @@ def _nothing() -> None:
 def add_access_log(quart: Quart, metrics: Metrics | None) -> None:
     """Note the requests of a Quart app; call this when nothing else will wrap its ASGI app."""
 
-    def note() -> None:
+    async def note() -> None:
         if (exchange := _current()) is not None:
             exchange.routed()
 

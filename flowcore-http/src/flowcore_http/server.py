@@ -134,7 +134,9 @@ def _add_health(quart: Quart) -> None:
     quart.add_url_rule("/health", "health", health)
 
 
-def _check_request(requests: InFlight) -> None:
+# Async, as all that Quart calls: the rest would run in a thread of the event loop's own pool, and
+# wait where ops, or the resolver, have taken all of them.
+async def _check_request(requests: InFlight) -> None:
     endpoint = request.endpoint or ""
     if requests.refusing and not (endpoint in _UNTIL_THE_END or endpoint.startswith("flow:")):
         raise stopping()
