@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from flowcore import (
@@ -362,3 +364,31 @@ def test_a_blocking_twin_that_fails_to_open_is_closed_again() -> None:
     with pytest.raises(AppClosedError):
         app.execute("echo")
     assert threading.active_count() <= before + 1
+
+
+class TidyOp(BaseAsyncOp):
+    """Needs some steps of the event loop to clean up."""
+
+    async def async_execute(self) -> None:
+        try:
+            self.context["waits"].set()
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for _ in range(20):
+                    await anyio.lowlevel.checkpoint()
+
+
+async def test_an_event_loop_that_was_blocked_does_not_make_ops_late() -> None:
+    waits = anyio.Event()
+    config = {"deadlines": {"cleanup": 0.2}}
+
+    async with FlowApp(config, flows={"tidy": TidyOp()}) as app:
+        with anyio.fail_after(5):
+            run = app.start("tidy", {"waits": waits})
+            await waits.wait()
+            run.cancel()
+            time.sleep(0.3)
+            await run.wait()
+
+    assert not run.abandoned

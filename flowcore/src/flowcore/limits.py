@@ -102,10 +102,17 @@ class Watchdog:
         """Look at the runs now and then, for as long as there are any, until this is cancelled."""
         while True:
             await self._awake.wait()
-            await anyio.sleep(self._interval)
+            await self._wait()
             self._check()
             if not self._runs:
                 self._awake = anyio.Event()
+
+    async def _wait(self) -> None:
+        due = anyio.current_time() + self._interval
+        await anyio.sleep(self._interval)
+        if anyio.current_time() > due + self._interval:
+            # The event loop was blocked, and the ops with it: they go on before they are late.
+            await anyio.sleep(self._interval)
 
     def _check(self) -> None:
         # Apart from the loop, whose variables would keep the last run alive.
