@@ -269,3 +269,19 @@ def test_empty_sections_are_no_sections(write: Write) -> None:
     app = FlowApp("my.yaml")
 
     assert app.flows == {}
+
+
+def test_the_repr_of_a_configuration_holds_no_secret() -> None:
+    entry = {"backend": "any", "api_key": "sk-canary"}
+    config = load_config(
+        {
+            "language": "zh",
+            "llm": {"default": entry},
+            "embedding_model": {"default": entry},
+            "vector_store": {"default": entry},
+            "http": {"api_keys": {"ann": "sk-canary"}},
+        }
+    )
+
+    assert "language='zh'" in repr(config)
+    assert "sk-canary" not in repr(config) + str(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -79,6 +79,11 @@ class FlowConfig(BaseSettings):
         if value is None:
             return [] if info.field_name == "imports" else {}
         return value
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # Models, stores and services have passwords and keys among their settings.
+        hidden = {"llm", "embedding_model", "vector_store", *self.sections}
+        return [(name, value) for name, value in super().__repr_args__() if name not in hidden]
 
     @property
     def sections(self) -> Mapping[str, Any]:
