@@ -388,7 +388,7 @@ class FakeClient:
 class FakeService(RecordingService):
     @classmethod
     @asynccontextmanager
-    async def connect(cls, url: str) -> AsyncGenerator[Any]:
+    async def connect(cls, url: str, api_key: str | None = None) -> AsyncGenerator[Any]:
         assert url == "fake://there:1"
         yield FakeClient()
 
@@ -439,7 +439,7 @@ def test_a_server_that_describes_no_flows_is_told_in_one_line(document: Any) -> 
     class OtherService(RecordingService):
         @classmethod
         @asynccontextmanager
-        async def connect(cls, url: str) -> AsyncGenerator[Any]:
+        async def connect(cls, url: str, api_key: str | None = None) -> AsyncGenerator[Any]:
             yield OtherClient()
 
     C.register_service("other")(OtherService)
@@ -462,7 +462,7 @@ def test_a_chunk_of_an_unknown_type_is_told_in_one_line() -> None:
     class NewerService(RecordingService):
         @classmethod
         @asynccontextmanager
-        async def connect(cls, url: str) -> AsyncGenerator[Any]:
+        async def connect(cls, url: str, api_key: str | None = None) -> AsyncGenerator[Any]:
             yield NewerClient()
 
     C.register_service("newer")(NewerService)
