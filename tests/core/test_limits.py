@@ -320,6 +320,22 @@ async def test_what_cannot_be_split_is_an_error_that_names_op_and_setting(
     assert "max_chunk_bytes is 1024" in str(result.error)
 
 
+@pytest.mark.parametrize(("size", "fits"), [(900, True), (2000, False)])
+async def test_metadata_counts_as_well_and_is_not_split(size: int, fits: bool) -> None:
+    class NotedOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            chunk = FlowStreamChunk(chunk="x" * 1000, metadata={"note": "y" * size})
+            await self.context.add_stream_chunk(chunk)
+
+    async with FlowApp({"max_chunk_bytes": 1024}, flows={"f": NotedOp()}) as app:
+        run = app.start("f", {})
+        with anyio.fail_after(5):
+            await run.wait()
+
+        assert run.state is (RunState.DONE if fits else RunState.FAILED)
+        assert run.queued_bytes == (1000 + size + len('{"note":""}') if fits else 0)
+
+
 async def test_a_long_answer_of_an_op_that_does_not_stream_is_split_too() -> None:
     class LongOp(BaseOp):
         def execute(self) -> None:

@@ -80,11 +80,12 @@ def split_text(owned: OwnedChunk, op: str, limit: int) -> list[OwnedChunk]:
         limit: How large each may be, in bytes.
 
     Raises:
-        ChunkError: If it is no text.
+        ChunkError: If it is no text, or its metadata is too large.
     """
     whole = owned.chunk
     text = whole.chunk
-    if not isinstance(text, str) or whole.chunk_type not in _SPLIT_TYPES:
+    rest = owned.size - len(text.encode()) if isinstance(text, str) else 0  # the metadata
+    if not isinstance(text, str) or whole.chunk_type not in _SPLIT_TYPES or rest > limit:
         raise ChunkError(
             f"op {op!r} emitted a chunk of type {whole.chunk_type} with {owned.size} bytes; "
             f"max_chunk_bytes is {limit}"
@@ -96,10 +97,9 @@ def split_text(owned: OwnedChunk, op: str, limit: int) -> list[OwnedChunk]:
     ]
     # What is said of the whole stands at its end.
     pieces[-1] = whole.model_copy(update={"chunk": texts[-1]})
-    return [
-        OwnedChunk(piece, len(piece_text.encode()))
-        for piece, piece_text in zip(pieces, texts, strict=True)
-    ]
+    sizes = [len(piece.encode()) for piece in texts]
+    sizes[-1] += rest
+    return [OwnedChunk(piece, size) for piece, size in zip(pieces, sizes, strict=True)]
 
 
 def plain_text(payload: object) -> str:
