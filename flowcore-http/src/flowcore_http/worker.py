@@ -89,7 +89,7 @@ class Worker(BaseWorker):
         since = time.monotonic() if state is State.SERVING else 0.0
         _SHARED.pack_into(self._shared, 0, state, since, False)
 
-    def _note_request(self) -> None:
+    async def _note_request(self) -> None:
         if (request.endpoint or "").startswith("flow:"):
             state, since, _ = _SHARED.unpack_from(self._shared)
             _SHARED.pack_into(self._shared, 0, state, since, True)
