@@ -287,6 +287,28 @@ async def test_the_asgi_app_leaves_an_app_open_that_was_open_before(make_app):
         assert app.is_open
 
 
+# --- what all answers have in common
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/greet"),
+        ("POST", "/nothing"),
+        ("GET", "/health"),
+        ("GET", "/ready"),
+        ("GET", "/metrics"),
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/runs/nothing"),
+        ("HEAD", "/health"),
+    ],
+)
+async def test_no_browser_may_guess_what_an_answer_is(client, method, path):
+    answer = await client.request(method, path, json={"name": "<script>"})
+    assert answer.headers.get_list("X-Content-Type-Options") == ["nosniff"]
+
+
 # --- what they do not wait for
 
 

@@ -55,6 +55,7 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     requests = InFlight(quart.asgi_app)
     quart.asgi_app = quart.extensions["flowcore_http"] = requests
     quart.before_request(partial(_check_request, requests))
+    quart.after_request(_forbid_guessing)
     admission = Admission(app, settings)
     admission.guard(quart)
     register = RunRegister(settings.replay)
@@ -147,6 +148,12 @@ async def _check_request(requests: InFlight) -> None:
         # RFC 9112, section 6.3: such a request may be an attempt at smuggling another.
         detail = "Content-Length and Transfer-Encoding exclude each other."
         raise HttpProblem(400, "bad_request", detail, {"Connection": "close"})
+
+
+async def _forbid_guessing(response: Response) -> Response:
+    # What a model wrote shall not pass for a page or a script by its looks.
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
 
 
 def _add_error_handler(quart: Quart, app: FlowApp) -> None:
