@@ -349,6 +349,23 @@ async def test_a_long_answer_of_an_op_that_does_not_stream_is_split_too() -> Non
         assert (await app.execute("f")).answer == "long" * 1000
 
 
+async def test_an_answer_without_end_is_not_gathered_for_ever() -> None:
+    class FloodOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            while True:
+                await emit(self, "x" * 1000)
+
+    async with FlowApp({"max_answer_bytes": 100_000}, flows={"f": FloodOp()}) as app:
+        with anyio.fail_after(10), pytest.raises(ChunkError, match="max_answer_bytes, 100000"):
+            await app.execute("f")
+        async with app.stream("f") as chunks:
+            count = 0
+            async for _ in chunks:
+                count += 1
+                if count == 1000:
+                    break
+
+
 # --- what callers see of errors
 
 

@@ -244,6 +244,7 @@ class FlowApp:
             max_chunks=config.stream_buffer_chunks,
             max_bytes=config.stream_buffer_bytes,
             max_chunk_bytes=config.max_chunk_bytes,
+            max_answer_bytes=config.max_answer_bytes,
             deadlines=config.deadlines.overridden_by(flow.deadlines),
             cleanup=config.deadlines.cleanup,
             streamed=flow.stream,

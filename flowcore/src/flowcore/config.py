@@ -46,6 +46,8 @@ class FlowConfig(BaseSettings):
         deadlines: How long runs may take.
         max_concurrent_runs: How many runs may run at the same time.
         max_chunk_bytes: How large the content of one chunk may be; longer texts are split.
+        max_answer_bytes: How large the answer of a flow that is not streamed may be, where its ops
+            stream it.
         show_errors: Whether callers see the text of exceptions that ops raise; if not, they see an
             error id, by which the log tells more.
         stream_buffer_chunks: How many chunks of a run may wait for its reader.
@@ -65,6 +67,7 @@ class FlowConfig(BaseSettings):
     deadlines: Deadlines = Field(default_factory=Deadlines)
     max_concurrent_runs: int = Field(default=10_000, ge=1)
     max_chunk_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    max_answer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     show_errors: bool = True
     stream_buffer_chunks: int = Field(default=256, ge=1)
     stream_buffer_bytes: int = Field(default=1024 * 1024, ge=1)

@@ -58,6 +58,7 @@ class RunLimits:
         max_chunks: How many chunks may wait for the reader.
         max_bytes: How many bytes of content may wait for the reader.
         max_chunk_bytes: How large the content of one chunk may be.
+        max_answer_bytes: How large an answer may be that is gathered from chunks.
         deadlines: How long the run may take.
         cleanup: How long its ops may go on after a cancellation, in seconds.
         streamed: Whether the deadlines for chunks apply.
@@ -67,6 +68,7 @@ class RunLimits:
     max_chunks: int = 256
     max_bytes: int = 1024 * 1024
     max_chunk_bytes: int = 4 * 1024 * 1024
+    max_answer_bytes: int = 64 * 1024 * 1024
     deadlines: FlowDeadlines = field(default_factory=FlowDeadlines)
     cleanup: float = 5.0
     streamed: bool = False

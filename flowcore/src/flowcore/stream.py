@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
+from flowcore.errors import ChunkError
+from flowcore.payload import json_bytes
 from flowcore.run import Run
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 
@@ -55,14 +57,24 @@ async def read_response(run: Run) -> FlowResponse:
     they streamed as ``answer``: the joined texts, or a list where not all of it is text.
 
     Raises:
+        ChunkError: If what they streamed is larger than ``max_answer_bytes``.
         RunCancelledError: If the run was cancelled by others.
         Exception: Whatever an op raised, as it was raised.
     """
+    answers: list[str | dict[str, Any] | list[Any]] = []
+    size, limit = 0, run.limits.max_answer_bytes
     try:
-        chunks = [chunk async for chunk in ChunkStream(run)]
+        async for chunk in ChunkStream(run):
+            if chunk.chunk_type is not ChunkEnum.ANSWER or size > limit:
+                continue
+            answers.append(chunk.chunk)
+            size += len(json_bytes(chunk.chunk))
+            if size > limit:
+                answers.clear()
+                text = f"the answer of flow {run.flow!r} is larger than max_answer_bytes, {limit}"
+                run.fail(ChunkError(text))
     finally:
         await leave(run)
-    answers = [chunk.chunk for chunk in chunks if chunk.chunk_type is ChunkEnum.ANSWER]
     if run.response.answer == "" and answers:
         if all(isinstance(answer, str) for answer in answers):
             run.response.answer = "".join(map(str, answers))
