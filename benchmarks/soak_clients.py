@@ -318,6 +318,7 @@ class Client:
         async with Exchange(self._port) as exchange:
             await self._ask(exchange, question)
             await exchange.follow(self._rng.randint(1, 10))
+            self._notes.expect(exchange.status == 200, f"{question}: {exchange.status}")
             async with Exchange(self._port) as other:
                 await other.send("POST", f"/runs/{exchange.run_id}/cancel", b"", self._headers)
                 about = await other.read()
