@@ -537,3 +537,39 @@ async def test_a_run_that_was_stopped_is_not_done_whatever_its_op_makes_of_that(
 
     assert late.chunks[-1].metadata["code"] == "total_timeout"
     assert (run.state, run.receive_ready()[-1].metadata["reason"]) == (RunState.CANCELLED, "api")
+
+
+# --- what becomes of a run whose client has left
+
+
+@pytest.mark.parametrize(
+    "wrong", ["keep", 5, True, {"grace": 0}, {"grace": "x"}, {"grce": 3}, {}, None]
+)
+def test_a_wrong_on_disconnect_is_told_in_one_line_with_what_to_write(wrong: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        app_of(streamed("QuickOp()", on_disconnect=wrong))
+
+    assert "'flow.f.on_disconnect': write `cancel`, or `{grace: SECONDS}`" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_closing_names_the_op_that_it_waits_for(log: Log) -> None:
+    config = {**streamed("DeafOp()"), "deadlines": {"cleanup": 0.1}}
+    go = anyio.Event()
+    app = app_of(config)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with app:
+                run = app.start("f", {"go": go, "ignored": []})
+                await anyio.wait_all_tasks_blocked()
+                run.cancel()
+                await run.wait()
+
+                async def release() -> None:
+                    while not any("waiting for op 'deaf_op'" in line for line in log()):
+                        await anyio.sleep(0.01)
+                    go.set()
+
+                group.start_soon(release)
+
+    assert app.abandoned_runs == 1

@@ -264,6 +264,21 @@ async def test_what_a_run_holds_is_freed_at_its_end_though_it_stays_known(
         gc.enable()
 
 
+async def test_nobody_crowds_out_the_runs_of_others(serve, client_of):
+    keys = {"alice": "alice-key-0123456789", "bob": "bob-key-0123456789ab"}
+    alice, bob = ({"Authorization": f"Bearer {key}"} for key in keys.values())
+    replay = ReplaySettings(total_bytes=50_000)
+    async with serve(flow("CountOp()"), *OPS, replay=replay, api_keys=keys) as server:
+        async with client_of(server) as client:
+            first = await client.post("/demo", json={}, headers=bob)
+            others = [await client.post("/demo", json={}, headers=alice) for _ in range(30)]
+            last = others[-1]
+            bobs = await client.get(f"/runs/{first.headers['X-Run-Id']}", headers=bob)
+            alices = await client.get(f"/runs/{last.headers['X-Run-Id']}", headers=alice)
+
+    assert (bobs.status_code, alices.status_code) == (200, 200)
+
+
 # --- cancelling
 
 

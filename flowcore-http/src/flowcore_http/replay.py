@@ -61,6 +61,7 @@ class Replay:
     Attributes:
         last: Sequence number of the last event so far; 0 before the first.
         ended: Whether that one is the end mark.
+        size: How many bytes of events are kept.
     """
 
     def __init__(self, run: Run, budget: Budget, delivered: Callable[[], object]) -> None:
@@ -71,7 +72,7 @@ class Replay:
         self._budget = budget
         self._delivered = delivered
         self._kept: deque[_Batch] = deque()
-        self._size = 0
+        self.size = 0
         self._is_read = False
         self._grown: asyncio.Event | None = None
         budget.runs += 1
@@ -111,10 +112,10 @@ class Replay:
 
     def discard(self) -> None:
         """Keep nothing any more."""
-        self._budget.used -= self._size
+        self._budget.used -= self.size
         self._budget.runs -= 1
         self._kept.clear()
-        self._size = 0
+        self.size = 0
 
     def _append(self, chunks: list[FlowStreamChunk]) -> bytes:
         assert self._run is not None  # noqa: S101 - for the type checker
@@ -128,28 +129,31 @@ class Replay:
             self.ended = True
             self._run = None
         self._kept.append(_Batch(first, data))
-        self._size += len(data)
+        self.size += len(data)
         self._budget.used += len(data)
         share = self._budget.share
         # The newest stays in any case: it may hold the end mark.
-        while self._size > share and len(self._kept) > 1:
+        while self.size > share and len(self._kept) > 1:
             dropped = len(self._kept.popleft().data)
-            self._size -= dropped
+            self.size -= dropped
             self._budget.used -= dropped
         return data
 
     def _after(self, number: int) -> bytes:
         wanted = number + 1
-        parts: list[bytes] = []
-        if self._kept and wanted < self._kept[0].first:
-            wanted = self._kept[0].first
-            parts.append(self.encoder.gap(number + 1, wanted - 1))
-        ends = [*(batch.first for batch in self._kept), self.last + 1][1:]
-        for batch, end in zip(self._kept, ends, strict=True):
-            if batch.first >= wanted:
-                parts.append(batch.data)
-            elif end > wanted:
-                parts += split_events(batch.data)[wanted - batch.first :]
+        parts: deque[bytes] = deque()
+        end = self.last + 1
+        # From the newest backwards, for most readers lack little.
+        for batch in reversed(self._kept):
+            if end <= wanted:
+                break
+            data = batch.data
+            if batch.first < wanted:
+                data = b"".join(split_events(data)[wanted - batch.first :])
+            parts.appendleft(data)
+            end = batch.first
+        if wanted < end <= self.last:
+            parts.appendleft(self.encoder.gap(wanted, end - 1))
         return b"".join(parts)
 
     async def _wait(self) -> None:

@@ -86,7 +86,9 @@ class RunRoutes:
         if record.replay.ended and number == record.replay.last:
             if request.method != "POST":
                 # An EventSource takes this as the sign not to connect again.
-                return Response(status=204, headers={"X-Run-Id": record.id})
+                response = Response(status=204, headers={"X-Run-Id": record.id})
+                del response.headers["Content-Type"]
+                return response
             # Clients that repeat a POST would not: they get the end mark, which they may have lost.
             number -= 1
         if request.method == "HEAD":

@@ -80,6 +80,11 @@ class RunRecord:
         self._run = None
         self.keep()
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return _RECORD_BYTES + (self.replay.size if self.replay is not None else 0)
+
     def describe(self) -> dict[str, Any]:
         """Return what there is to know of the run, as JSON data."""
         about = self._about if self._run is None else _describe(self._run)
@@ -97,8 +102,7 @@ class RunRegister:
         self._seconds = settings.seconds
         self._budget = Budget(settings.total_bytes, settings.bytes_per_run)
         self._records: dict[str, RunRecord] = {}
-        self._retired: OrderedDict[str, float] = OrderedDict()
-        """The time at which a record may go, for those whose run has ended and is not read."""
+        self._shelves: dict[str, _Shelf] = {}
         self._cleaning: asyncio.TimerHandle | None = None
 
     def add(
@@ -133,7 +137,7 @@ class RunRegister:
         """Take note that a run has one more reader."""
         record.readers += 1
         record.keep()
-        self._retired.pop(record.id, None)
+        self._take_down(record)
 
     def detach(self, record: RunRecord, reason: str) -> None:
         """Take note that a reader has left; with the last one, the run may be over.
@@ -155,8 +159,9 @@ class RunRegister:
         if self._cleaning is not None:
             self._cleaning.cancel()
             self._cleaning = None
-        while self._retired:
-            self._drop()
+        for shelf in tuple(self._shelves.values()):
+            while shelf.due:
+                self._drop(shelf)
 
     def _end(self, run: Run) -> None:
         record = self._records[run.id]
@@ -168,15 +173,25 @@ class RunRegister:
         if record.replay is not None:
             record.replay.finish()
         loop = asyncio.get_running_loop()
-        self._retired[record.id] = loop.time() + self._seconds
-        while self._budget.exceeded and self._retired:
-            self._drop()
+        shelf = self._shelves.setdefault(record.caller, _Shelf())
+        shelf.due[record.id] = loop.time() + self._seconds
+        shelf.size += record.size
+        while self._budget.exceeded and self._shelves:
+            # Nobody crowds out what others may still come back for.
+            self._drop(max(self._shelves.values(), key=lambda each: each.size))
         if self._cleaning is None:
             self._cleaning = loop.call_later(self._seconds, self._clean)
 
-    def _drop(self) -> None:
-        run_id, _ = self._retired.popitem(last=False)
-        record = self._records.pop(run_id)
+    def _take_down(self, record: RunRecord) -> None:
+        shelf = self._shelves.get(record.caller)
+        if shelf is not None and shelf.due.pop(record.id, None) is not None:
+            shelf.size -= record.size
+            if not shelf.due:
+                del self._shelves[record.caller]
+
+    def _drop(self, shelf: _Shelf) -> None:
+        record = self._records.pop(next(iter(shelf.due)))
+        self._take_down(record)
         self._budget.used -= _RECORD_BYTES
         if record.replay is not None:
             record.replay.discard()
@@ -184,12 +199,31 @@ class RunRegister:
     def _clean(self) -> None:
         self._cleaning = None
         loop = asyncio.get_running_loop()
-        while self._retired and next(iter(self._retired.values())) <= loop.time():
-            self._drop()
-        if self._retired:
+        for shelf in tuple(self._shelves.values()):
+            while shelf.due and shelf.next_due() <= loop.time():
+                self._drop(shelf)
+        if self._shelves:
             # In one go with those that are due a little later.
-            soonest = max(next(iter(self._retired.values())), loop.time() + self._seconds / 10)
+            soonest = min(shelf.next_due() for shelf in self._shelves.values())
+            soonest = max(soonest, loop.time() + self._seconds / 10)
             self._cleaning = loop.call_at(soonest, self._clean)
+
+
+class _Shelf:
+    """The runs of one caller that have ended and are not read, the oldest first.
+
+    Attributes:
+        due: When each may be forgotten.
+        size: How many bytes they take.
+    """
+
+    def __init__(self) -> None:
+        self.due: OrderedDict[str, float] = OrderedDict()
+        self.size = 0
+
+    def next_due(self) -> float:
+        """Return when the oldest may be forgotten."""
+        return next(iter(self.due.values()))
 
 
 def _describe(run: Run) -> dict[str, Any]:

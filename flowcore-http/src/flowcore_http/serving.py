@@ -108,12 +108,15 @@ async def serve_app(
             async with beside(quart):
                 await serve(quart, config, sock, stopped)
             await quart.shutdown()
+            # Only what ignores its cancellation can still be there.
+            exit_after(OVERDUE_SECONDS, 1)
     return signals.second.is_set()
 
 
 async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
-    if requests.count:
-        what = "1 request" if requests.count == 1 else f"{requests.count} requests"
+    if count := requests.count or len(app.runs):
+        # A run may be without a request, while its reader has time to come back.
+        what = f"{count} {'request' if requests.count else 'run'}{'' if count == 1 else 's'}"
         text = "stopping: waiting up to %g s for %s; a second signal ends at once"
         logger.warning(text, seconds, what)
     requests.refuse_new()

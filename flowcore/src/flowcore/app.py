@@ -82,6 +82,7 @@ class FlowApp:
         self.flows: Mapping[str, Flow] = self._compile(flows or {})
         self.runs: dict[str, Run] = {}
         self.abandoned_runs = 0
+        self._deaf: dict[str, Run] = {}
         self._observer = self.plugins.observer()
         self._limits = {name: self._limits_of(flow) for name, flow in self.flows.items()}
         self._tasks: TaskGroup | None = None
@@ -122,6 +123,10 @@ class FlowApp:
         try:
             if tasks is not None:
                 self._stop_watching()
+                for run in self._deaf.values():
+                    ops = ", ".join(repr(op.name) for op in run.active_ops)
+                    text = "run %s of flow %r: waiting for op %s, which ignores its cancellation"
+                    logger.warning(text, run.id, run.flow, ops)
                 await tasks.__aexit__(None, None, None)
         finally:
             await self._stack.__aexit__(kind, error, traceback)
@@ -167,6 +172,7 @@ class FlowApp:
         del self.runs[run.id]
         if run.abandoned:
             self.abandoned_runs += 1
+            self._deaf[run.id] = run
         if self._tasks is None:
             self._stop_watching()
 
@@ -185,6 +191,8 @@ class FlowApp:
         except Exception:
             # One run must never take the others along, not even by a fault of ours.
             logger.exception("run %s of flow %r ended by a fault of flowcore", run.id, run.flow)
+        finally:
+            self._deaf.pop(run.id, None)
 
     async def execute(self, flow: str, /, **inputs: Any) -> FlowResponse:
         """Run a flow to its end and return its answer.

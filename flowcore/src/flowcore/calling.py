@@ -68,6 +68,14 @@ def call_server(
     key = app.config.environment.get("FLOWCORE_API_KEY") or None
 
     async def run() -> bool:
+        try:
+            return await call()
+        except FlowcoreError as error:
+            if key is None and getattr(error, "status", None) == 401:
+                error.args = (f"{error}; the variable FLOWCORE_API_KEY may hold the key",)
+            raise
+
+    async def call() -> bool:
         # A service whose servers ask for no key need not take one.
         async with service.connect(url, key) if key else service.connect(url) as client:
             flows = _described_flows(await client.list_endpoints())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from flowcore.errors import ConfigError, FlowcoreError, InputError
 from flowcore.expression import Hint, compile_expression, no_hint
@@ -20,6 +20,9 @@ from flowcore.user_op import UserOp
 FLOW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
+_MAX_GRACE_SECONDS = 86_400.0
+
+
 class Grace(BaseModel):
     """A run goes on for a while without a reader, who may come back.
 
@@ -29,7 +32,7 @@ class Grace(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    grace: float = Field(gt=0, le=86_400)
+    grace: float = Field(gt=0, le=_MAX_GRACE_SECONDS)
 
 
 class FlowSettings(BaseModel):
@@ -53,6 +56,23 @@ class FlowSettings(BaseModel):
     input_schema: dict[str, InputField] = Field(default_factory=dict[str, InputField])
     deadlines: FlowDeadlines = Field(default_factory=FlowDeadlines)
     on_disconnect: Literal["cancel"] | Grace = "cancel"
+
+    @field_validator("on_disconnect", mode="before")
+    @classmethod
+    def _is_cancel_or_grace(cls, value: object) -> object:
+        # One message instead of one for each of the two forms.
+        match value:
+            case "cancel" | Grace():
+                return value
+            case {"grace": int() | float() as seconds, **others} if not others:
+                if 0 < seconds <= _MAX_GRACE_SECONDS:
+                    return {"grace": seconds}
+            case _:
+                pass
+        raise ValueError(
+            "write `cancel`, or `{grace: SECONDS}` with more than 0 and at most "
+            f"{_MAX_GRACE_SECONDS:g} seconds"
+        )
 
 
 class Flow:

@@ -71,7 +71,8 @@ class TextFormatter(logging.Formatter):
         message = record.getMessage()
         run = getattr(record, "run_id", "")
         if run and run not in message:
-            message = f"{message} (run {run} of flow {getattr(record, 'flow', '')!r})"
+            flow = getattr(record, "flow", "")
+            message = f"{message} (run {run}{f' of flow {flow!r}' if flow else ''})"
         text = where + one_line(message)
         if record.exc_info:
             text += _indented(self.formatException(record.exc_info))

@@ -94,6 +94,7 @@ def _fault(
         return path, f"{name!r} is required"
     if kind in {"dict_type", "model_type", "model_attributes_type"}:
         return path, f"{name!r} must be a mapping"
+    message = message.removeprefix("Value error, ")
     return path, f"{name!r}: {message[0].lower()}{message[1:]}"
 
 

@@ -18,6 +18,7 @@ from flowcore_openai.settings import EndpointSettings
 
 _NO_KEY = "no-key"
 _KEEPALIVE_SECONDS = 30
+_MOST_IDLE = 50  # the pool looks at every idle connection at each request
 _CHAT_FIELDS = frozenset({"model", "messages", "stream"})
 _EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format"})
 
@@ -43,7 +44,7 @@ class Endpoint:
             follow_redirects=False,
             limits=httpx2.Limits(
                 max_connections=settings.max_connections,
-                max_keepalive_connections=settings.max_connections,
+                max_keepalive_connections=min(settings.max_connections, _MOST_IDLE),
                 keepalive_expiry=_KEEPALIVE_SECONDS,
             ),
             timeout=timeout,
