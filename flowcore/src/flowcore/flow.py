@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -61,14 +61,12 @@ class FlowSettings(BaseModel):
     @classmethod
     def _is_cancel_or_grace(cls, value: object) -> object:
         # One message instead of one for each of the two forms.
-        match value:
-            case "cancel" | Grace():
-                return value
-            case {"grace": int() | float() as seconds, **others} if not others:
-                if 0 < seconds <= _MAX_GRACE_SECONDS:
-                    return {"grace": seconds}
-            case _:
-                pass
+        if value == "cancel" or isinstance(value, Grace):
+            return value
+        if isinstance(value, dict) and [*cast("dict[object, object]", value)] == ["grace"]:
+            seconds = cast("dict[str, object]", value)["grace"]
+            if isinstance(seconds, int | float) and 0 < seconds <= _MAX_GRACE_SECONDS:
+                return Grace(grace=seconds)
         raise ValueError(
             "write `cancel`, or `{grace: SECONDS}` with more than 0 and at most "
             f"{_MAX_GRACE_SECONDS:g} seconds"
