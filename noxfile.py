@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "floors", "tests", "packaging"]
+nox.options.sessions = ["lint", "types", "floors", "tests", "pythons", "packaging"]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 
 ROOT = Path(__file__).parent
@@ -57,19 +57,28 @@ def serve(session: nox.Session) -> None:
     session.run("flowcore", "config=local", *session.posargs)
 
 
-@nox.session(python=[THIS_PYTHON, *OTHER_PYTHONS])
+@nox.session(python=THIS_PYTHON)
 def tests(session: nox.Session) -> None:
-    """Run the tests on every Python that is present: `nox -s tests -- -k name`."""
+    """Run all tests but those of packaging: `nox -s tests -- -k name`."""
     install(session, *TEST_TOOLS)
     install_model(session)
-    # Other programs do the same whatever Python the service runs on: once is enough.
-    once = () if session.python == THIS_PYTHON else ("-m", "not nginx and not node and not browser")
-    session.run("python", "-m", "pytest", "--ignore=tests/packaging", *once, *session.posargs)
-    if session.python == THIS_PYTHON and not session.posargs:
+    session.run("python", "-m", "pytest", "--ignore=tests/packaging", *session.posargs)
+    if not session.posargs:
         # The same faults once more, for a service of two processes.
         ours = [f"--ignore=tests/faults/test_{name}.py" for name in WITHOUT_SERVER]
         environment = {"FAULTS_WORKERS": "2"}
         session.run("python", "-m", "pytest", "tests/faults", *ours, env=environment)
+
+
+@nox.session(python=OTHER_PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """Run the tests whose outcome may depend on the Python, on the others that are present."""
+    install(session, *TEST_TOOLS)
+    install_model(session)
+    folders = ("tests/core", "tests/http", "tests/plugins", "tests/end_to_end")
+    # Other programs do the same whatever Python the service runs on: once is enough.
+    markers = ("-m", "not nginx and not node and not browser")
+    session.run("python", "-m", "pytest", *folders, *markers, *session.posargs)
 
 
 @nox.session(python=THIS_PYTHON)
