@@ -22,7 +22,7 @@ OTHER_PYTHONS = [version for version in ("3.11", "3.12", "3.13") if version != T
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
-WITHOUT_SERVER = ("cancellation_sweep", "config", "disconnection_sweep")
+WITHOUT_SERVER = ("cancellation_sweep", "config", "disconnection_sweep", "soak")
 TEST_TOOLS = (
     *("pytest", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
     "gunicorn; sys_platform != 'win32'",
@@ -75,10 +75,9 @@ def pythons(session: nox.Session) -> None:
     """Run the tests whose outcome may depend on the Python, on the others that are present."""
     install(session, *TEST_TOOLS)
     install_model(session)
-    folders = ("tests/core", "tests/http", "tests/plugins", "tests/end_to_end")
-    # Other programs do the same whatever Python the service runs on: once is enough.
-    markers = ("-m", "not nginx and not node and not browser")
-    session.run("python", "-m", "pytest", *folders, *markers, *session.posargs)
+    names = ("connections", "disconnect", "https", "runs", "service", "stream", "workers")
+    ours = ["tests/core", "tests/plugins", *(f"tests/http/test_{name}.py" for name in names)]
+    session.run("python", "-m", "pytest", *ours, *session.posargs)
 
 
 @nox.session(python=THIS_PYTHON)

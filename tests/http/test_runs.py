@@ -259,7 +259,7 @@ async def test_what_a_run_holds_is_freed_at_its_end_though_it_stays_known(
             await server.no_runs()
             assert (await client.get(f"/runs/{run_id}")).status_code == 200
             runs = [each for each in gc.get_objects() if isinstance(each, Run)]
-            assert runs == []
+            assert [run for run in runs if run.id == run_id] == []
     finally:
         gc.enable()
 
