@@ -232,6 +232,9 @@ def test_a_body_that_drips_is_408_too(server: Server):
         b"POST /echo HTTP/1.1\r\nHost: t\r\n%sTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" % JSON,
         b"POST /echo HTTP/1.1\r\nHost: t\r\n%sTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"
         % JSON,
+        # lines that go on, or end oddly
+        b"POST /echo HTTP/1.1\r\nHost: t\r\nX: a\r\n b\r\n%sContent-Length: 2\r\n\r\n{}" % JSON,
+        b"POST /echo HTTP/1.1\nHost: t\r\n%sContent-Length: 2\r\n\r\n{}" % JSON,
         # lines that are none
         b"POST /echo HTTP/1.1\r\nHost: t\r\nX\x00: y\r\n\r\n",
         b"POST /echo HTTP/1.1\r\nHost: t\r\nX: a\x00b\r\n\r\n",

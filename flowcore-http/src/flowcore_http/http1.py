@@ -33,7 +33,7 @@ from hypercorn.utils import parse_socket_addr
 from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
-from flowcore_http.request_head import fault_of_bytes
+from flowcore_http.request_head import fault_of_bytes, fault_of_lines
 
 if TYPE_CHECKING:
     from flowcore_http.connections import ServerConfig
@@ -209,6 +209,11 @@ class Http1Protocol(H11Protocol):
     async def _handle_events(self) -> None:
         async with self._parsing:
             while not (self.over or self._request_is_whole):
+                if self.connection.their_state is h11.IDLE:
+                    problem = fault_of_lines(self._ahead)
+                    if problem is not None:
+                        await self.refuse(problem)
+                        return
                 try:
                     event = self.connection.next_event()
                 except h11.RemoteProtocolError as error:

@@ -5,12 +5,16 @@ Sources: RFC 9112, "HTTP/1.1", and RFC 9110, "HTTP Semantics".
 
 from __future__ import annotations
 
+import re
+
 import h11
 
 from flowcore_http.problem import HttpProblem
 
 MAX_HEAD_BYTES = 16 * 1024
 """Largest request line and header fields together."""
+
+_ODD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")
 
 MAX_FIELDS = 100
 """Most header fields."""
@@ -32,6 +36,18 @@ def fault_of_head(request: h11.Request) -> HttpProblem | None:
     if size > MAX_HEAD_BYTES:
         return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
     return _fault_of_line(request) or _fault_of_fields(request)
+
+
+def fault_of_lines(received: bytes) -> HttpProblem | None:
+    """Return what is wrong with the lines of a head, of which a part has come at least, or None.
+
+    h11 takes a lone LF for the end of a line, and a line that begins with a space for a part of
+    the one before. Proxies differ in that, so both could hide a request from one of two readers.
+    """
+    if _ODD_LINE.search(received.partition(b"\r\n\r\n")[0]) is None:
+        return None
+    detail = "Each line of a head ends with CRLF, and none begins with a space."
+    return HttpProblem(400, "bad_request", detail)
 
 
 def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProblem:
