@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -41,7 +42,7 @@ def call_here(app: FlowApp, flow: str, inputs: Mapping[str, str], printer: Print
             await chunks.run.wait()
             return chunks.run.error is None
 
-    return anyio.run(run)
+    return _run(run)
 
 
 def call_server(
@@ -89,7 +90,15 @@ def call_server(
                 return True
             return await _print_stream(client.execute_stream_flow(flow, **values), printer)
 
-    return anyio.run(run)
+    return _run(run)
+
+
+def _run(function: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return anyio.run(function)
+    except asyncio.CancelledError:
+        # What an interrupt becomes where something else was being cancelled at that moment.
+        raise KeyboardInterrupt from None
 
 
 async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
