@@ -347,8 +347,17 @@ log.warning("at last")
         assert process.stdout is not None
         assert process.stdout.readline() == "logged\n"
         printed: list[str] = []
-        thread = threading.Thread(target=lambda: printed.extend(reader))
+        drained = threading.Event()
+
+        def read() -> None:
+            for line in reader:
+                printed.append(line)
+                if len(printed) == 200:
+                    drained.set()
+
+        thread = threading.Thread(target=read)
         thread.start()
+        assert drained.wait(10)
         rest, _ = process.communicate("go on\n", timeout=60)
         thread.join()
 
