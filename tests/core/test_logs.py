@@ -352,7 +352,7 @@ log.warning("at last")
         def read() -> None:
             for line in reader:
                 printed.append(line)
-                if len(printed) == 200:
+                if len(printed) == 50:
                     drained.set()
 
         thread = threading.Thread(target=read)
