@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -337,7 +338,14 @@ class BlockOp(BaseOp):
         write("cli_ops_xyz.py", OPS + block)
         command = [SCRIPT, "call", "b", "-c", "my", "-s", "flow.b.flow_content=BlockOp()"]
 
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        # Programs in the background of a shell script ignore SIGINT, and so do their children.
+        listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=listen,  # noqa: PLW1509 - it takes no lock
+        ) as process:
             try:
                 assert process.stderr is not None
                 assert process.stderr.readline() == "blocked\n"
