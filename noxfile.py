@@ -95,6 +95,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def bench(session: nox.Session) -> None:
+    """Measure flowcore beside its peers, on Linux: `nox -s bench -- --quick --task T1`."""
+    install(session, "uv")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     session.install(*CONSTRAINTS, "ruff")

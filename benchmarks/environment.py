@@ -1,0 +1,84 @@
+"""An environment of its own for each peer, made by uv and kept between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.peer import Peer
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / ".nox" / "bench-peers"
+INSTALL_SECONDS = 600
+
+
+class InstallError(Exception):
+    """A peer's environment cannot be made; the text is the end of what uv said."""
+
+
+def prepare(peer: Peer) -> Path:
+    """Make the peer's environment if what it should hold has changed; return its Python.
+
+    Raises:
+        InstallError: uv failed.
+    """
+    folder = FOLDER / peer.name
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / "bench-stamp"
+    wanted = _stamp(peer)
+    if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    _uv("venv", "--python", sys.executable, str(folder))
+    install = ("pip", "install", "--python", str(python))
+    if peer.repo:
+        # uv keeps what it built from a folder; the sources may have changed since.
+        repo = [f"./{path}" for path in peer.repo]
+        constraints = ("--constraint", "constraints.txt", "--reinstall")
+        _uv(*install, *constraints, *repo, *peer.dependencies)
+    elif peer.dependencies:
+        _uv(*install, *peer.dependencies)
+    _uv_free_compile(python, folder)
+    stamp.write_text(wanted, encoding="ascii")
+    return python
+
+
+def versions(python: Path) -> dict[str, str]:
+    """Return the versions of the distributions in an environment."""
+    listed = json.loads(_uv("pip", "list", "--python", str(python), "--format", "json"))
+    return {each["name"]: each["version"] for each in listed}
+
+
+def _uv_free_compile(python: Path, folder: Path) -> None:
+    # Or the first start of each peer would compile what it imports, and only that one.
+    subprocess.run(
+        [str(python), "-m", "compileall", "-qq", str(folder)], check=False, timeout=INSTALL_SECONDS
+    )
+
+
+def _stamp(peer: Peer) -> str:
+    digest = hashlib.sha256(repr((sys.version, peer.dependencies, peer.repo)).encode())
+    for folder in peer.repo:
+        paths = (path for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts)
+        for path in sorted(paths):
+            if path.is_file():
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _uv(*arguments: str) -> str:
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv is None:
+        raise InstallError("uv is missing: pip install uv")
+    done = subprocess.run(
+        [uv, *arguments], cwd=ROOT, capture_output=True, timeout=INSTALL_SECONDS, check=False
+    )
+    if done.returncode:
+        raise InstallError(done.stderr.decode(errors="replace").strip()[-2000:])
+    return done.stdout.decode()
