@@ -23,7 +23,8 @@ from anyio.streams.text import TextReceiveStream
 
 from flowcore import BaseAsyncOp, FlowStreamChunk
 from flowcore_http import HttpSettings, create_app
-from flowcore_http.connections import RESERVE, Connections, server_config
+from flowcore_http.accepting import RESERVE
+from flowcore_http.connections import Connections, server_config
 from flowcore_http.descriptors import SPARE, connections_within_limit
 from flowcore_http.listener import listen
 

@@ -15,7 +15,8 @@ import anyio
 from quart import Quart
 
 from flowcore import FlowApp, RunFailedError
-from flowcore_http.connections import CLOSE_SECONDS, ServerConfig, serve, server_config
+from flowcore_http.accepting import CLOSE_SECONDS
+from flowcore_http.connections import ServerConfig, serve, server_config
 from flowcore_http.inflight import InFlight
 from flowcore_http.listener import listen, url_of, warn_if_open
 from flowcore_http.server import create_app, in_flight
