@@ -35,7 +35,8 @@ def prepare(peer: Peer) -> Path:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     _uv("venv", "--python", sys.executable, str(folder))
-    install = ("pip", "install", "--python", str(python))
+    # Compiled, or the first start of each peer would compile what it imports, and only that one.
+    install = ("pip", "install", "--compile-bytecode", "--python", str(python))
     if peer.repo:
         # uv keeps what it built from a folder; the sources may have changed since.
         repo = [f"./{path}" for path in peer.repo]
@@ -43,7 +44,6 @@ def prepare(peer: Peer) -> Path:
         _uv(*install, *constraints, *repo, *peer.dependencies)
     elif peer.dependencies:
         _uv(*install, *peer.dependencies)
-    _uv_free_compile(python, folder)
     stamp.write_text(wanted, encoding="ascii")
     return python
 
@@ -52,13 +52,6 @@ def versions(python: Path) -> dict[str, str]:
     """Return the versions of the distributions in an environment."""
     listed = json.loads(_uv("pip", "list", "--python", str(python), "--format", "json"))
     return {each["name"]: each["version"] for each in listed}
-
-
-def _uv_free_compile(python: Path, folder: Path) -> None:
-    # Or the first start of each peer would compile what it imports, and only that one.
-    subprocess.run(
-        [str(python), "-m", "compileall", "-qq", str(folder)], check=False, timeout=INSTALL_SECONDS
-    )
 
 
 def _stamp(peer: Peer) -> str:

@@ -114,7 +114,7 @@ class Load:
 def texts(body: bytes) -> list[str]:
     """Return the text of each chunk in a stream of events, in order.
 
-    Events without the text of a chunk (an end, metadata) are left out.
+    Events without text (an end, metadata, a delta with nothing but a role) are left out.
     """
     found: list[str] = []
     for line in body.decode().replace("\r\n", "\n").split("\n"):
@@ -123,7 +123,7 @@ def texts(body: bytes) -> list[str]:
         data: Any = json.loads(line.removeprefix("data:"))
         if isinstance(data, dict):
             chunk = cast("dict[str, Any]", data)
-            if chunk.get("chunk_type") == "answer":
+            if chunk.get("chunk_type") == "answer" and chunk["chunk"]:
                 found.append(chunk["chunk"])
     return found
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,13 +29,17 @@ class Server:
 
     Attributes:
         peer: What serves.
+        python: The Python of its environment.
         port: Its port on 127.0.0.1.
         process: Its first process.
         seconds_to_health: From the command to the first healthy answer, in seconds.
     """
 
-    def __init__(self, peer: Peer, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(
+        self, peer: Peer, python: Path, port: int, process: subprocess.Popen[bytes], log: Path
+    ) -> None:
         self.peer = peer
+        self.python = python
         self.port = port
         self.process = process
         self.seconds_to_health = 0.0
@@ -125,7 +129,7 @@ def running(
             )
         try:
             with cores.on(cores.load):
-                server = Server(peer, port, process, log)
+                server = Server(peer, python, port, process, log)
                 server.wait_for_health(began)
                 yield server
         finally:
@@ -141,10 +145,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
         for pid in children:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def _children(pid: int) -> list[int]:

@@ -57,6 +57,7 @@ class Task(Protocol):
         id: For example ``"T1"``.
         title: One line.
         figures: What ``measure`` returns; the first is the one of the chart.
+        reference: The name of the peer that the table compares with.
         targets: What flowcore wants to reach.
         upstream: Whether the peer needs the OpenAI-compatible stub; its address is then in the
             peer's variable ``BENCH_UPSTREAM``.
@@ -65,6 +66,7 @@ class Task(Protocol):
     id: str
     title: str
     figures: tuple[Figure, ...]
+    reference: str
     targets: tuple[Target, ...]
     upstream: bool
 

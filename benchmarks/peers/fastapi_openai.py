@@ -3,7 +3,7 @@
 # [tool.bench]
 # title = "FastAPI + AsyncOpenAI, by hand"
 # tasks = ["T3"]
-# settings = "uvicorn[standard]: uvloop, httptools; access log off; one AsyncOpenAI for all requests"
+# settings = "uvicorn[standard]: uvloop, httptools; access log off; one AsyncOpenAI"
 # ///
 """A model's answer handed on by FastAPI, as people write it."""
 

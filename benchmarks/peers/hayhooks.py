@@ -2,7 +2,8 @@
 # dependencies = ["hayhooks==2.1.0", "uvicorn[standard]==0.54.0"]
 # [tool.bench]
 # title = "Hayhooks (untyped text)"
-# tasks = ["T1", "T4"]
+# tasks = ["T1", "T4", "T5"]
+# modules = ["hayhooks", "uvicorn"]
 # settings = "uvicorn[standard]: uvloop, httptools; access log and tracing off, log level WARNING"
 # format = "text"
 # health = "/status"

@@ -5,7 +5,8 @@
 # ]
 # [tool.bench]
 # title = "LangServe"
-# tasks = ["T1", "T4"]
+# tasks = ["T1", "T4", "T5"]
+# modules = ["langserve", "uvicorn"]
 # settings = "uvicorn[standard]: uvloop, httptools; access log off"
 # paths = {echo = "/echo/invoke", burst = "/burst/stream"}
 # bodies = {"*" = {input = "{fields}"}}

@@ -1,5 +1,7 @@
 # /// script
-# dependencies = ["sse-starlette==3.7.0", "starlette==1.10.0", "uvicorn[standard]==0.54.0", "pydantic==2.14.3"]
+# dependencies = [
+#     "sse-starlette==3.7.0", "starlette==1.10.0", "pydantic==2.14.3", "uvicorn[standard]==0.54.0",
+# ]
 # [tool.bench]
 # title = "sse-starlette on uvicorn, by hand"
 # tasks = ["T1"]

@@ -18,9 +18,10 @@ class Burst:
     id = "T1"
     title = "burst: 1,000 chunks at once, 4 connections"
     figures = (
-        Figure("rate", "chunks/s", "chunks/s", "higher"),
+        Figure("rate", "throughput", "chunks/s", "higher"),
         Figure("cpu", "server CPU", "us/chunk", "lower"),
     )
+    reference = "fastapi"
     targets = (Target("rate", 5, of="fastapi"),)
     upstream = False
 

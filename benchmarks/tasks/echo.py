@@ -17,9 +17,10 @@ class Echo:
     id = "T4"
     title = f"echo: a request and its answer, no stream, {CONNECTIONS} connections"
     figures = (
-        Figure("rate", "requests/s", "requests/s", "higher"),
+        Figure("rate", "throughput", "requests/s", "higher"),
         Figure("cpu", "server CPU", "us/request", "lower"),
     )
+    reference = "fastapi"
     targets = (Target("rate", 1.3, of="flowllm"),)
     upstream = False
 
