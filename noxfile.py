@@ -97,7 +97,7 @@ def soak(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON)
 def bench(session: nox.Session) -> None:
     """Measure flowcore beside its peers, on Linux: `nox -s bench -- --quick --task T1`."""
-    install(session, "uv")
+    session.install(*CONSTRAINTS, "uv")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -39,7 +39,7 @@ class Peer:
         script: Its file.
         dependencies: What its environment holds, each as for pip.
         repo: Folders of this repository that are installed there too.
-        modules: What ``import`` is timed with.
+        imports: The statement that the time of the import is taken of, or nothing.
         format: ``"events"`` if a stream's chunks are events with JSON, ``"text"`` if bare text.
         health: The path that answers 200 once the server works.
         paths: For some endpoints, a path that differs from ``/`` and the endpoint's name.
@@ -53,7 +53,7 @@ class Peer:
     script: Path
     dependencies: tuple[str, ...]
     repo: tuple[str, ...]
-    modules: tuple[str, ...]
+    imports: str
     format: str
     health: str
     paths: Mapping[str, str]
@@ -107,7 +107,7 @@ def read(script: Path) -> Peer:
         script=script,
         dependencies=tuple(block.get("dependencies", ())),
         repo=tuple(bench.pop("repo", ())),
-        modules=tuple(bench.pop("modules", ())),
+        imports=bench.pop("imports", ""),
         format=bench.pop("format", "events"),
         health=bench.pop("health", "/health"),
         paths=bench.pop("paths", {}),

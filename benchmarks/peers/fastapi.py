@@ -3,7 +3,7 @@
 # [tool.bench]
 # title = "FastAPI + uvicorn, by hand"
 # tasks = ["T1", "T4", "T5"]
-# modules = ["fastapi", "uvicorn"]
+# imports = "import fastapi, uvicorn"
 # settings = "uvicorn[standard]: uvloop, httptools; access log off"
 # ///
 """Forty lines of FastAPI, as people write them."""

@@ -3,7 +3,7 @@
 # [tool.bench]
 # title = "flowcore"
 # tasks = ["T1", "T3", "T4", "T5"]
-# modules = ["flowcore"]
+# imports = "from flowcore import BaseAsyncOp, C, FlowStreamChunk"
 # repo = ["flowcore", "flowcore-http", "plugins/flowcore-openai"]
 # settings = "the defaults: Hypercorn, no access log"
 # ///

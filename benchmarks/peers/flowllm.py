@@ -3,7 +3,7 @@
 # [tool.bench]
 # title = "FlowLLM 0.2.0.9"
 # tasks = ["T1", "T3", "T4", "T5"]
-# modules = ["flowllm"]
+# imports = "from flowllm.core.op import BaseAsyncOp"
 # settings = "uvicorn[standard]: uvloop, httptools; access log off, log level WARNING"
 # ///
 """FlowLLM: the same ops and flows as flowcore's."""

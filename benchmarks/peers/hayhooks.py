@@ -3,7 +3,7 @@
 # [tool.bench]
 # title = "Hayhooks (untyped text)"
 # tasks = ["T1", "T4", "T5"]
-# modules = ["hayhooks", "uvicorn"]
+# imports = "from hayhooks import BasePipelineWrapper, create_app"
 # settings = "uvicorn[standard]: uvloop, httptools; access log and tracing off, log level WARNING"
 # format = "text"
 # health = "/status"

@@ -6,7 +6,7 @@
 # [tool.bench]
 # title = "LangServe"
 # tasks = ["T1", "T4", "T5"]
-# modules = ["langserve", "uvicorn"]
+# imports = "import langserve, uvicorn"
 # settings = "uvicorn[standard]: uvloop, httptools; access log off"
 # paths = {echo = "/echo/invoke", burst = "/burst/stream"}
 # bodies = {"*" = {input = "{fields}"}}

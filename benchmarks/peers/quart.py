@@ -3,7 +3,7 @@
 # [tool.bench]
 # title = "Quart on Hypercorn, by hand"
 # tasks = ["T1", "T4", "T5"]
-# modules = ["quart", "hypercorn.asyncio"]
+# imports = "import quart, hypercorn.asyncio"
 # settings = "Hypercorn's defaults: asyncio, h11; no access log"
 # ///
 """Plain Quart, as its documentation shows it."""

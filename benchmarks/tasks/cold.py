@@ -10,7 +10,7 @@ from benchmarks.server import MeasurementError, Server
 from benchmarks.task import Figure, Target
 
 IMPORT_SECONDS = 60.0
-_TIME = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+_TIME = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 
 
 class Cold:
@@ -28,7 +28,7 @@ class Cold:
 
     def measure(self, server: Server, load: Load) -> Mapping[str, float]:
         """Time the import in a process of its own; the frame has timed the start."""
-        code = _TIME.format(", ".join(server.peer.modules))
+        code = _TIME.format(server.peer.imports)
         with load.cores.on(load.cores.server):
             done = subprocess.run(
                 [str(server.python), "-c", code],
