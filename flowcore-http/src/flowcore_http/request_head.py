@@ -24,6 +24,9 @@ MAX_FIELDS = 100
 MAX_TARGET_BYTES = 8 * 1024
 """Longest path with its query."""
 
+MAX_PIPELINED_BYTES = 64 * 1024
+"""How much a client may send ahead of the answer that it waits for."""
+
 
 class Head(Protocol):
     """The head of a request; a ``h11.Request`` is one."""
