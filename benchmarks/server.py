@@ -55,6 +55,19 @@ class Server:
         page = os.sysconf("SC_PAGE_SIZE")
         return sum(_stat(pid)[21] * page for pid in self._pids())
 
+    def private_bytes(self) -> int:
+        """Return the memory that its processes have each for themselves (Linux only)."""
+        lines = [
+            line
+            for pid in self._pids()
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        ]
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+
+    def open_files(self) -> int:
+        """Return how many files and sockets its processes have open (Linux only)."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self._pids())
+
     def log(self) -> str:
         """Return the end of what it printed."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-2000:]

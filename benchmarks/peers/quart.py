@@ -2,7 +2,7 @@
 # dependencies = ["quart==0.22.0", "hypercorn==0.18.0", "pydantic==2.14.3"]
 # [tool.bench]
 # title = "Quart on Hypercorn, by hand"
-# tasks = ["T1", "T4", "T5"]
+# tasks = ["T1", "T2a", "T2b", "T2c", "T4", "T5", "T6", "T7", "T8a"]
 # imports = "import quart, hypercorn.asyncio"
 # settings = "Hypercorn's defaults: asyncio, h11; no access log"
 # ///
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import uuid4
@@ -55,6 +56,48 @@ async def words() -> AsyncGenerator[str]:
 async def burst() -> Any:
     await request.get_json()
     return words(), {"Content-Type": "text/event-stream"}
+
+
+async def times(number: int, interval: float) -> AsyncGenerator[str]:
+    flow_id = uuid4().hex
+    for n in range(number):
+        if n:
+            await asyncio.sleep(interval)
+        chunk = Chunk(flow_id=flow_id, chunk=f"{time.monotonic():.6f}")
+        yield f"data: {chunk.model_dump_json()}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+async def hello() -> AsyncGenerator[str]:
+    chunk = Chunk(flow_id=uuid4().hex, chunk="hello")
+    yield f"data: {chunk.model_dump_json()}\n\n"
+    await asyncio.sleep(3600)
+
+
+async def zeros(number: int, size: int) -> AsyncGenerator[str]:
+    flow_id = uuid4().hex
+    for _ in range(number):
+        chunk = Chunk(flow_id=flow_id, chunk="0" * size)
+        yield f"data: {chunk.model_dump_json()}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+@app.post("/pace")
+async def pace() -> Any:
+    asked = await request.get_json()
+    return times(asked["n"], asked["interval"]), {"Content-Type": "text/event-stream"}
+
+
+@app.post("/hold")
+async def hold() -> Any:
+    await request.get_json()
+    return hello(), {"Content-Type": "text/event-stream"}
+
+
+@app.post("/flood")
+async def flood() -> Any:
+    asked = await request.get_json()
+    return zeros(asked["n"], asked["size"]), {"Content-Type": "text/event-stream"}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # dependencies = ["granian[uvloop]==2.8.7"]
 # [tool.bench]
 # title = "limit: raw ASGI on granian"
-# tasks = ["T1", "T4"]
+# tasks = ["T1", "T2a", "T2b", "T2c", "T4", "T6", "T7", "T8a"]
 # settings = "one worker, uvloop, HTTP/1 only; no access log"
 # ///
 """What granian costs without a framework."""

@@ -2,8 +2,8 @@
 # dependencies = ["hypercorn==0.18.0"]
 # [tool.bench]
 # title = "limit: raw ASGI on Hypercorn"
-# tasks = ["T1", "T4"]
-# settings = "Hypercorn's defaults: asyncio, h11; no access log"
+# tasks = ["T1", "T2a", "T2b", "T2c", "T4", "T6", "T7", "T8a"]
+# settings = "Hypercorn's defaults: asyncio, h11; no access log; backlog 2048, as flowcore's"
 # ///
 """What Hypercorn costs without a framework."""
 
@@ -23,4 +23,5 @@ if __name__ == "__main__":
 
     config = Config()
     config.bind = [f"127.0.0.1:{sys.argv[1]}"]
+    config.backlog = 2048
     asyncio.run(serve(app, config))

@@ -2,7 +2,7 @@
 # dependencies = ["uvicorn[standard]==0.54.0"]
 # [tool.bench]
 # title = "limit: raw ASGI on uvicorn"
-# tasks = ["T1", "T4"]
+# tasks = ["T1", "T2a", "T2b", "T2c", "T4", "T6", "T7", "T8a"]
 # settings = "uvicorn[standard]: uvloop, httptools; access log off"
 # ///
 """What uvicorn costs without a framework."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import uuid4
@@ -29,6 +31,30 @@ async def words() -> AsyncGenerator[bytes]:
     yield b"data: [DONE]\n\n"
 
 
+async def times(number: int, interval: float) -> AsyncGenerator[bytes]:
+    flow_id = uuid4().hex
+    for n in range(number):
+        if n:
+            await asyncio.sleep(interval)
+        yield event(flow_id, f"{time.monotonic():.6f}")
+    yield b"data: [DONE]\n\n"
+
+
+async def zeros(number: int, size: int) -> AsyncGenerator[bytes]:
+    flow_id = uuid4().hex
+    for _ in range(number):
+        yield event(flow_id, "0" * size)
+    yield b"data: [DONE]\n\n"
+
+
+async def hold(send: Any, receive: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": EVENTS})
+    first = event(uuid4().hex, "hello")
+    await send({"type": "http.response.body", "body": first, "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         while True:
@@ -52,6 +78,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, {"answer": query, "success": True, "metadata": {}})
     elif path == "/burst":
         await stream(send, words())
+    elif path == "/pace":
+        asked = json.loads(body)
+        await stream(send, times(asked["n"], asked["interval"]))
+    elif path == "/hold":
+        await hold(send, receive)
+    elif path == "/flood":
+        asked = json.loads(body)
+        await stream(send, zeros(asked["n"], asked["size"]))
     else:
         await answer(send, {"title": "Not Found"}, 404)
 
