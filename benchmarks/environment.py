@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.peer import Peer
@@ -15,6 +16,8 @@ from benchmarks.peer import Peer
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".nox" / "bench-peers"
 INSTALL_SECONDS = 600
+KEPT_SECONDS = 86_400
+PYTHON = Path("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 class InstallError(Exception):
@@ -22,21 +25,35 @@ class InstallError(Exception):
 
 
 def prepare(peer: Peer) -> Path:
-    """Make the peer's environment if what it should hold has changed; return its Python.
+    """Make the peer's environment unless it is there; return its Python.
+
+    Environments of other dependencies or sources stay for a day, for they may be in use.
 
     Raises:
         InstallError: uv failed.
     """
-    folder = FOLDER / peer.name
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp = folder / "bench-stamp"
-    wanted = _stamp(peer)
-    if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = FOLDER / f"{peer.name}-{_digest(peer)[:12]}"
+    if not folder.exists():
+        new = folder.with_name(f"{folder.name}.{os.getpid()}")
+        try:
+            _install(peer, new)
+            new.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    os.utime(folder)
+    for other in FOLDER.glob(f"{peer.name}-*"):
+        if other.stat().st_mtime < time.time() - KEPT_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder / PYTHON
+
+
+def _install(peer: Peer, folder: Path) -> None:
     _uv("venv", "--python", sys.executable, str(folder))
     # Compiled, or the first start of each peer would compile what it imports, and only that one.
-    install = ("pip", "install", "--compile-bytecode", "--python", str(python))
+    install = ("pip", "install", "--compile-bytecode", "--python", str(folder / PYTHON))
     if peer.repo:
         # uv keeps what it built from a folder; the sources may have changed since.
         repo = [f"./{path}" for path in peer.repo]
@@ -44,8 +61,6 @@ def prepare(peer: Peer) -> Path:
         _uv(*install, *constraints, *repo, *peer.dependencies)
     elif peer.dependencies:
         _uv(*install, *peer.dependencies)
-    stamp.write_text(wanted, encoding="ascii")
-    return python
 
 
 def versions(python: Path) -> dict[str, str]:
@@ -54,7 +69,7 @@ def versions(python: Path) -> dict[str, str]:
     return {each["name"]: each["version"] for each in listed}
 
 
-def _stamp(peer: Peer) -> str:
+def _digest(peer: Peer) -> str:
     digest = hashlib.sha256(repr((sys.version, peer.dependencies, peer.repo)).encode())
     for folder in peer.repo:
         paths = (path for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts)
