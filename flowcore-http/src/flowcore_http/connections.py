@@ -37,6 +37,7 @@ from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.peer import Peer, current_peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
+from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
 
@@ -208,6 +209,22 @@ async def serve(
         sock.close()
         with anyio.CancelScope(shield=True):
             await connections.close(patience)
+
+
+def server(settings: HttpSettings) -> Server:
+    """Return the server, ready to serve as the settings say.
+
+    Raises:
+        ConfigError: If the certificate or its key cannot be read.
+    """
+    config = server_config(settings)
+
+    async def run(
+        app: ASGIFramework, sock: socket.socket, stopped: Callable[[], Awaitable[object]]
+    ) -> None:
+        await serve(app, config, sock, stopped)
+
+    return run
 
 
 def server_config(settings: HttpSettings) -> ServerConfig:

@@ -19,10 +19,10 @@ import h11
 from quart import Quart, Request, Response
 from werkzeug.datastructures import Headers
 
-from flowcore_http.connections import serve, server_config
 from flowcore_http.forwarded import Forwarded, is_forwarded
 from flowcore_http.inflight import at_end
 from flowcore_http.problem import HttpProblem
+from flowcore_http.servers import server_of
 from flowcore_http.settings import HttpSettings
 from flowcore_http.streamed import BodyCutError, StreamedBody
 
@@ -53,7 +53,7 @@ class Siblings:
     @asynccontextmanager
     async def listening(self, quart: Quart, settings: HttpSettings) -> AsyncGenerator[None]:
         """Answer what other processes forward, inside the block."""
-        config = server_config(settings.model_copy(update={"certfile": None, "keyfile": None}))
+        server = server_of(settings.model_copy(update={"certfile": None, "keyfile": None}))
         closing = anyio.Event()
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(self._own))
@@ -61,7 +61,7 @@ class Siblings:
             sock.setblocking(False)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(serve, Forwarded(quart), config, sock, closing.wait)
+                    tasks.start_soon(server, Forwarded(quart), sock, closing.wait)
                     yield
                     closing.set()
             finally:

@@ -1,0 +1,26 @@
+"""HTTPS: what the server shows its clients."""
+
+from __future__ import annotations
+
+import ssl
+
+from flowcore import ConfigError
+from flowcore_http.settings import HttpSettings
+
+
+def tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
+    """Return how connections are encrypted, for HTTP/1.1 alone; None where they are not.
+
+    Raises:
+        ConfigError: If the certificate or its key cannot be read.
+    """
+    if settings.certfile is None or settings.keyfile is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.certfile, settings.keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"http.certfile, http.keyfile: {error}") from None
+    return context
