@@ -348,9 +348,9 @@ async def test_a_folder_with_too_long_a_path_for_sockets_is_not_used(tmp_path):
 
 
 async def test_workers_without_a_folder_for_temporary_files_are_a_config_error(
-    make_app, monkeypatch, tmp_path
+    make_app, monkeypatch
 ):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with pytest.raises(ConfigError, match="set TMPDIR"):
         HttpService(HttpSettings(port=0, workers=2)).run(make_app({}))
 
