@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,13 @@ class Stream:
 
     def events(self) -> AsyncIterator[bytes]:
         return self._parts
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    # The path of a socket may not be long, and that of pytest's folder may be.
+    with tempfile.TemporaryDirectory(prefix="flowcore-") as folder:
+        yield Path(folder)
 
 
 @asynccontextmanager
