@@ -72,7 +72,8 @@ def versions(python: Path) -> dict[str, str]:
 def _digest(peer: Peer) -> str:
     digest = hashlib.sha256(repr((sys.version, peer.dependencies, peer.repo)).encode())
     for folder in peer.repo:
-        paths = (path for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts)
+        source = ROOT / folder.partition("[")[0]
+        paths = (path for path in source.rglob("*") if "__pycache__" not in path.parts)
         for path in sorted(paths):
             if path.is_file():
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())

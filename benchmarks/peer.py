@@ -38,7 +38,8 @@ class Peer:
         settings: How it is run, in words, for the results.
         script: Its file.
         dependencies: What its environment holds, each as for pip.
-        repo: Folders of this repository that are installed there too.
+        repo: Folders of this repository that are installed there too, each perhaps with an
+            ``[extra]``.
         imports: The statement that the time of the import is taken of, or nothing.
         format: ``"events"`` if a stream's chunks are events with JSON, ``"text"`` if bare text.
         health: The path that answers 200 once the server works.

@@ -21,7 +21,10 @@ class Echo:
         Figure("cpu", "server CPU", "us/request", "lower"),
     )
     reference = "fastapi"
-    targets = (Target("rate", 1.3, of="flowllm"),)
+    targets = (
+        Target("rate", 1.3, of="flowllm"),
+        Target("rate", of="fastapi", peer="flowcore_uvicorn"),
+    )
     upstream = False
 
     def measure(self, server: Server, load: Load) -> Mapping[str, float]:

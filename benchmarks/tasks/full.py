@@ -28,6 +28,8 @@ class Full:
     targets = (
         Target("cpu", 1.2, of="raw_hypercorn"),
         Target("first", 1.2, of="raw_hypercorn"),
+        Target("cpu", of="fastapi", peer="flowcore_uvicorn"),
+        Target("first", of="fastapi", peer="flowcore_uvicorn"),
         Target("lost", 0),
         Target("broken", 0),
     )
