@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowcore.channel import Channel, OwnedChunk
 from flowcore.cleanup import Cleanup
-from flowcore.emission import check_chunk, own_chunk, plain_text, split_text
+from flowcore.emission import check_chunk, copy_text, own_chunk, plain_text, split_text
 from flowcore.ending import cancelled_chunk, error_chunk
 from flowcore.errors import ChunkError, RunCancelledError, RunFailedError, RunTimeoutError
 from flowcore.failure import error_text, outcome
@@ -189,19 +190,21 @@ class Run:
             ChunkError: If the payload has no JSON form, or is too large.
         """
         check_chunk(chunk, op)
-        kind = chunk.chunk_type
-        if kind == ChunkEnum.ERROR:
-            raise RunFailedError(
-                plain_text(chunk.chunk) or "the op reported an error", chunk.metadata
-            )
-        if kind == ChunkEnum.DONE:
-            self._ended_by = f"the done chunk of op {op!r}"
-            return []
-        if self._ended_by:
-            self._drop(op)
-        if self._ended_by or chunk.chunk == "":
-            return []
-        owned = own_chunk(chunk, self.id, op)
+        owned = None if self._ended_by else copy_text(chunk, self.id)
+        if owned is None:
+            kind = chunk.chunk_type
+            if kind == ChunkEnum.ERROR:
+                raise RunFailedError(
+                    plain_text(chunk.chunk) or "the op reported an error", chunk.metadata
+                )
+            if kind == ChunkEnum.DONE:
+                self._ended_by = f"the done chunk of op {op!r}"
+                return []
+            if self._ended_by:
+                self._drop(op)
+            if self._ended_by or chunk.chunk == "":
+                return []
+            owned = own_chunk(chunk, self.id, op)
         accepted = [owned]
         if owned.size > self.limits.max_chunk_bytes:
             accepted = split_text(owned, op, self.limits.max_chunk_bytes)
@@ -216,8 +219,14 @@ class Run:
             self._answered = True
         return accepted
 
+    def push(self, owned: OwnedChunk) -> bool:
+        """Queue an accepted chunk, unless that takes :meth:`send`; return whether it is queued."""
+        return not self._cancelled and self._channel.push(owned)
+
     async def send(self, owned: OwnedChunk, op: str) -> None:
         """Queue an accepted chunk, and wait where the reader is slow."""
+        if self._cancelled:
+            await checkpoint_if_cancelled()
         try:
             await self._channel.send(owned)
         except anyio.ClosedResourceError:
