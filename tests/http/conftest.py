@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ from flowcore import FlowApp, Op, Registrar, hookimpl, load_config
 from flowcore_http import HttpSettings, create_app
 from flowcore_http.listener import listen
 from flowcore_http.servers import server_of
-
-SERVER = os.environ.get("TEST_SERVER", "hypercorn")
+from tests.servers import SERVER
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def serve(make_app: MakeApp) -> Serve:
         config: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> AsyncGenerator[Server, None]:
-        settings = HttpSettings(port=0, server=SERVER, **values)  # pyright: ignore[reportArgumentType]
+        settings = HttpSettings(port=0, server=SERVER, **values)
         app = make_app(flows, *ops, config=config or {})
         stop = anyio.Event()
         with listen(settings) as sock:

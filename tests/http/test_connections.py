@@ -27,6 +27,7 @@ from flowcore_http.accepting import RESERVE
 from flowcore_http.connections import Connections, server_config
 from flowcore_http.descriptors import SPARE, connections_within_limit
 from flowcore_http.listener import listen
+from tests.servers import SERVER
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
 KEPT = HEALTH.replace(b"Connection: close\r\n", b"")
@@ -198,7 +199,11 @@ async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monk
         if request.target == b"/fail\\":
             raise RuntimeError("no\nluck")
 
-    monkeypatch.setattr("flowcore_http.connections.fault_of_head", fail)
+    checks = {
+        "hypercorn": "flowcore_http.connections.fault_of_head",
+        "uvicorn": "flowcore_http.uvicorn_server.fault_of_request",
+    }
+    monkeypatch.setattr(checks[SERVER], fail)
     async with serve(FLOWS, WaitOp) as server, AsyncExitStack() as stack:
         with anyio.fail_after(5):
             await hold(stack, server, post, 1)
@@ -264,7 +269,7 @@ class Reasons:
 
 FLOWS = {name: {"flow_content": f"{name.title()}Op()"} for name in ("flood", "scarce")}
 FLOWS["flood"]["stream"] = True
-HTTP = {"port": 0, "write_timeout": 1, "heartbeat": 60}
+HTTP = {"port": 0, "server": sys.argv[2], "write_timeout": 1, "heartbeat": 60}
 app = FlowApp({"flow": FLOWS, "http": HTTP}, plugins=[Reasons()])
 app.service().run(app)
 """
@@ -310,7 +315,7 @@ class Service:
 @pytest.fixture(params=["asyncio", "uvloop"])
 async def service(request, tmp_path):
     """Run the service on either event loop."""
-    command = [sys.executable, "-c", SERVICE, request.param]
+    command = [sys.executable, "-c", SERVICE, request.param, SERVER]
     async with (
         await anyio.open_process(command, cwd=tmp_path) as process,
         anyio.create_task_group() as tasks,

@@ -23,6 +23,7 @@ from anyio.streams.text import TextReceiveStream
 
 from flowcore import ConfigError
 from flowcore_http import HttpService, HttpSettings
+from tests.servers import SERVER
 
 if sys.platform == "win32":
     pytest.skip("there is one process on Windows", allow_module_level=True)
@@ -205,7 +206,7 @@ async def launched(
     }
     config = {
         "imports": ["workers_ops"],
-        "http": {"port": 0, "workers": workers, **http},
+        "http": {"port": 0, "server": SERVER, "workers": workers, **http},
         "flow": {
             name: {"flow_content": content, "stream": True} for name, content in flows.items()
         },

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _END = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
-_UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*(?=\r\n)")
+_UPGRADE = re.compile(rb"(?i)\r\nupgrade:([^\r\n]*)(?=\r\n)")
 _SPACE = 0x20
 _TICK_SECONDS = 0.001
 
@@ -230,8 +230,7 @@ class Http1Protocol(HttpToolsProtocol):
             self._receiving = True
             self._tail = b""
             self._framing_bytes = 0
-            # A request that asks for an upgrade has a body like any other.
-            problem = self._feed(_UPGRADE.sub(b"", head) if b"pgrade" in head.lower() else head)
+            problem = self._feed(self._without_upgrade(head) if b"pgrade" in head.lower() else head)
         if problem is not None:
             self._ahead = data
             self._refuse(problem)
@@ -246,6 +245,12 @@ class Http1Protocol(HttpToolsProtocol):
         if b"\r\n" not in head and head[0] > _SPACE:
             return None
         return _malformed("its first line is not a method, a target and a version")
+
+    def _without_upgrade(self, head: bytes) -> bytes:
+        # The parser would take what follows for another protocol, and not for a body.
+        assert self._head is not None  # noqa: S101 - for the type checker
+        self._head.headers.extend((b"upgrade", value.strip()) for value in _UPGRADE.findall(head))
+        return _UPGRADE.sub(b"", head)
 
     def _take_body(self, data: bytes) -> bytes:
         """Take what belongs to the body, and return what follows it."""
@@ -368,7 +373,7 @@ class Http1Protocol(HttpToolsProtocol):
     def _refuse(self, problem: HttpProblem) -> None:
         if self._answer is None or self._answer.is_silent:
             content = problem.content()
-            fields = [(k.encode(), v.encode()) for k, v in problem.all_headers().items()]
+            fields = [(k.lower().encode(), v.encode()) for k, v in problem.all_headers().items()]
             fields += [(b"content-length", b"%d" % len(content)), (b"connection", b"close")]
             head = head_of_response(problem.status, fields)
             self.transport.write(head if self._is_head else head + content)
