@@ -21,6 +21,7 @@ from benchmarks.peer import Peer, all_peers
 from benchmarks.report import task_report, write_into_document
 from benchmarks.results import TaskResults, as_json
 from benchmarks.server import MeasurementError, running
+from benchmarks.sockets import raise_file_limit
 from benchmarks.task import Task, all_tasks
 from benchmarks.upstream import upstream
 
@@ -134,6 +135,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     """Measure, print and, if all was measured, write; the exit code tells of failures."""
     options = arguments(sys.argv[1:])
+    raise_file_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     tasks = all_tasks()
     load = Load(Cores(), options.quick)
@@ -145,6 +147,8 @@ def main() -> int:
     try:
         for name in options.task or tasks:
             bench.measure(tasks[name])
+    except KeyboardInterrupt:
+        return 130
     finally:
         print(f"\n{bench.report()}")
     if options.save or not (options.task or options.peer or options.quick):
