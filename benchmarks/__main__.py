@@ -116,7 +116,8 @@ class Bench:
         settings = "\n".join(
             f"- {self.peers[name].title}: {self.peers[name].settings}" for name in self.pythons
         )
-        write_into_document(f"{facts}\n\n{self.report()}\n\n### Settings\n\n{settings}")
+        image = "![The first figure of each task](../../benchmarks/results/latest.svg)"
+        write_into_document(f"{facts}\n\n{image}\n\n{self.report()}\n\n### Settings\n\n{settings}")
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:

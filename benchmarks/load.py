@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -40,11 +41,21 @@ class Wrk:
         requests: Complete answers.
         seconds: For how long.
         cpu_seconds: CPU time of the server meanwhile.
+        load_cpu_seconds: CPU time of wrk. Where neither this nor the server's is near ``seconds``,
+            something else was busy on the machine.
     """
 
     requests: int
     seconds: float
     cpu_seconds: float
+    load_cpu_seconds: float
+
+    def busy(self) -> dict[str, float]:
+        """Return how much of a core the server and the load each had, from 0 to 1."""
+        return {
+            "server_busy": self.cpu_seconds / self.seconds,
+            "load_busy": self.load_cpu_seconds / self.seconds,
+        }
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class Load:
             script.write_text(_SCRIPT % json.dumps(request.body.decode()), encoding="utf-8")
             url = f"http://127.0.0.1:{server.port}{request.path}"
             options = ("-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s")
-            before = server.cpu_seconds()
+            before, load_before = server.cpu_seconds(), _children_cpu_seconds()
             done = subprocess.run(
                 [program, *options, "-s", str(script), url],
                 capture_output=True,
@@ -82,13 +93,14 @@ class Load:
                 check=False,
             )
             cpu = server.cpu_seconds() - before
+            load_cpu = _children_cpu_seconds() - load_before
         marked = [line for line in done.stdout.splitlines() if line.startswith("DONE ")]
         if not marked:
             raise MeasurementError(f"wrk failed: {done.stdout}{done.stderr}")
         counted = json.loads(marked[0].removeprefix("DONE "))
         if any(counted["errors"].values()) or not counted["requests"]:
             raise MeasurementError(f"wrk counted errors: {counted}; the server: {server.log()}")
-        return Wrk(counted["requests"], counted["seconds"], cpu)
+        return Wrk(counted["requests"], counted["seconds"], cpu, load_cpu)
 
     def answer(self, server: Server, request: Request) -> bytes:
         """Send one request and return the whole body of its answer.
@@ -109,6 +121,11 @@ class Load:
         if response.status != 200:
             raise MeasurementError(f"status {response.status}: {body[:500]!r}; {server.log()}")
         return body
+
+
+def _children_cpu_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def texts(body: bytes) -> list[str]:

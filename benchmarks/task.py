@@ -73,6 +73,9 @@ class Task(Protocol):
     def measure(self, server: Server, load: Load) -> Mapping[str, float]:
         """Check one answer, then measure; the server is fresh.
 
+        Returns:
+            The figures by name; others beside them are written to the results only.
+
         Raises:
             MeasurementError: The peer answers wrongly or fails under load.
         """

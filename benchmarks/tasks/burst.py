@@ -33,7 +33,11 @@ class Burst:
         seconds = 2 if load.quick else 5
         done = load.wrk(server, request, connections=CONNECTIONS, seconds=seconds)
         chunks = done.requests * CHUNKS
-        return {"rate": chunks / done.seconds, "cpu": done.cpu_seconds / chunks * 1e6}
+        return {
+            "rate": chunks / done.seconds,
+            "cpu": done.cpu_seconds / chunks * 1e6,
+            **done.busy(),
+        }
 
 
 TASK = Burst()

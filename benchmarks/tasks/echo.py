@@ -39,6 +39,7 @@ class Echo:
         return {
             "rate": done.requests / done.seconds,
             "cpu": done.cpu_seconds / done.requests * 1e6,
+            **done.busy(),
         }
 
 

@@ -33,7 +33,11 @@ class Relay:
         seconds = 4 if load.quick else 8
         done = load.wrk(server, request, connections=CONNECTIONS, seconds=seconds)
         chunks = done.requests * len(DELTAS)
-        return {"rate": chunks / done.seconds, "cpu": done.cpu_seconds / chunks * 1e6}
+        return {
+            "rate": chunks / done.seconds,
+            "cpu": done.cpu_seconds / chunks * 1e6,
+            **done.busy(),
+        }
 
 
 TASK = Relay()
