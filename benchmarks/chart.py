@@ -42,7 +42,9 @@ def _panel(svg: ET.Element, results: TaskResults, peers: Mapping[str, Peer], y: 
     wanted = [each.wanted for each in verdicts(results) if each.figure is figure][:1]
     scale = BARS / (max(*medians.values(), *wanted, 0.0) or 1.0)
     better = f"{figure.title}, {figure.unit}; {figure.better} is better"
-    _text(svg, 0, y, f"{results.task.id}, {results.task.title}: {better}", "title")
+    _text(svg, 0, y, f"{results.task.id}, {results.task.title}", "title")
+    y += ROW
+    _text(svg, LABELS, y, better, "value")
     top = y
     for name in sorted(medians, key=lambda name: medians[name], reverse=figure.better == "higher"):
         y += ROW
@@ -53,7 +55,8 @@ def _panel(svg: ET.Element, results: TaskResults, peers: Mapping[str, Peer], y: 
         _text(svg, LABELS + width + 6, y, number(medians[name]), "value")
     for value in wanted:
         x = f"{LABELS + value * scale:.1f}"
-        line = {"x1": x, "x2": x, "y1": str(top + 5), "y2": str(y + 5), "class": "target"}
+        _text(svg, LABELS + value * scale - 5, top, "target", "value", anchor="end")
+        line = {"x1": x, "x2": x, "y1": str(top - 12), "y2": str(y + 5), "class": "target"}
         ET.SubElement(svg, "line", line)
     return y + ROW
 
