@@ -20,10 +20,12 @@ import anyio.abc
 import h11
 import pytest
 from anyio.streams.text import TextReceiveStream
+from quart import Quart
 
 from flowcore import BaseAsyncOp, FlowStreamChunk
 from flowcore_http import HttpSettings, create_app
 from flowcore_http.accepting import RESERVE
+from flowcore_http.access import note_refusal
 from flowcore_http.connections import Connections, server_config
 from flowcore_http.descriptors import SPARE, connections_within_limit
 from flowcore_http.listener import listen
@@ -173,14 +175,15 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
     async with app, anyio.create_task_group() as tasks:
         with listen(settings) as sock:
             port = sock.getsockname()[1]
-            connections = Connections(create_app(app, settings), server_config(settings))
+            connections = connections_of(create_app(app, settings), settings)
             tasks.start_soon(connections.accept, sock)
             async with await anyio.connect_tcp("127.0.0.1", port) as client:
                 await client.send(post("/wait"))
                 with anyio.fail_after(5):
                     assert (await client.receive()).startswith(b"HTTP/1.1 200 ")
                 [run] = app.runs.values()
-                [protocol] = connections._open.values()
+                is_ours = isinstance(connections, Connections)
+                [protocol] = connections._open.values() if is_ours else connections._open
                 transport: Any = protocol.transport
                 # As asyncio itself does where a system call fails.
                 transport._fatal_error(OSError(code, os.strerror(code)))
@@ -192,6 +195,15 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
             tasks.cancel_scope.cancel()
 
     assert caplog.records == []
+
+
+def connections_of(quart: Quart, settings: HttpSettings) -> Any:
+    """Return the connections of the server that is tested."""
+    if SERVER == "hypercorn":
+        return Connections(quart, server_config(settings))
+    from flowcore_http.uvicorn_server import UvicornConnections  # noqa: PLC0415 - optional
+
+    return UvicornConnections(quart, settings, None, note_refusal)
 
 
 async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monkeypatch, caplog):

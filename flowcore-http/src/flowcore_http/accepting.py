@@ -22,9 +22,6 @@ RESERVE = 32
 CLOSE_SECONDS = 2.0
 """How long connections may take to close before they are aborted."""
 
-HANDSHAKE_SECONDS = 10.0
-"""How long the handshake of TLS may take."""
-
 LOST_SECONDS = 0.5
 """After what time a request whose connection is lost is cancelled, if it has not ended by itself.
 

@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import h11
@@ -25,7 +25,6 @@ from hypercorn.typing import ASGIFramework
 from flowcore import ConfigError
 from flowcore_http.accepting import (
     CLOSE_SECONDS,
-    HANDSHAKE_SECONDS,
     LOST_SECONDS,
     Acceptor,
     fault_beyond_the_limit,
@@ -33,13 +32,13 @@ from flowcore_http.accepting import (
 )
 from flowcore_http.access import note_refusal
 from flowcore_http.http1 import Http1Server
-from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.peer import Peer, current_peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
+from flowcore_http.tls import transport_options
 
 logger = logging.getLogger("flowcore.http")
 
@@ -120,14 +119,9 @@ class Connections:
     async def _open_stream(
         self, connection: socket.socket, protocol: _ConnectionProtocol
     ) -> asyncio.StreamWriter:
-        options: dict[str, Any] = {}
-        if self._tls is not None:
-            options["ssl"] = self._tls
-            options["ssl_handshake_timeout"] = HANDSHAKE_SECONDS
-            options["ssl_shutdown_timeout"] = LINGER_SECONDS
         try:
             transport, _ = await self._loop.connect_accepted_socket(
-                lambda: protocol, connection, **options
+                lambda: protocol, connection, **transport_options(self._tls)
             )
         except BaseException:
             connection.close()

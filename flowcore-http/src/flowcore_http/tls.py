@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 from flowcore import ConfigError
+from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.settings import HttpSettings
+
+HANDSHAKE_SECONDS = 10.0
+"""How long a handshake may take."""
 
 
 def tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
@@ -24,3 +29,14 @@ def tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"http.certfile, http.keyfile: {error}") from None
     return context
+
+
+def transport_options(context: ssl.SSLContext | None) -> dict[str, Any]:
+    """Return what asyncio is to be told when it opens an accepted connection."""
+    if context is None:
+        return {}
+    return {
+        "ssl": context,
+        "ssl_handshake_timeout": HANDSHAKE_SECONDS,
+        "ssl_shutdown_timeout": LINGER_SECONDS,
+    }

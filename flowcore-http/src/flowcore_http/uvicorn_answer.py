@@ -107,14 +107,16 @@ class Answer(RequestResponseCycle):
             self.on_response = _nothing
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send an event of the answer; its head goes with the first piece of its body."""
-        if self.disconnected:
+        """Send an event of the answer; its head goes with its body, if that comes at once."""
+        protocol = self._protocol
+        if self.disconnected or protocol is None:
             return
         if not self.response_started:
             if message["type"] != "http.response.start":
                 raise RuntimeError(f"the answer begins with {message['type']!r}")
             self.response_started = True
             self._unsent = self._head_of(message)
+            protocol.loop.call_soon(self._send_head)
             return
         if message["type"] != "http.response.body" or self.response_complete:
             raise RuntimeError(f"{message['type']!r} is out of place in an answer")
@@ -131,6 +133,11 @@ class Answer(RequestResponseCycle):
             self.response_complete = True
             self.message_event.set()
             self.on_response()
+
+    def _send_head(self) -> None:
+        if self._unsent and not self.disconnected:
+            self.transport.write(self._unsent)
+            self._unsent = b""
 
     def _head_of(self, message: HTTPResponseStartEvent) -> bytes:
         status = message["status"]

@@ -158,17 +158,23 @@ class Http1Protocol(HttpToolsProtocol):
 
     # --- what the server asks for ---
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, its handshake done."""
+        return self.flow is not None  # pyright: ignore[reportUnnecessaryComparison]
+
     def shutdown(self) -> None:
         """Close the connection when what is in progress has ended."""
         self._stopping = True
         if self.over:
             self.transport.close()
-        elif not self._is_answering:
+        elif self.is_open and not self._is_answering:
             self._end()
 
     def abort(self) -> None:
         """Close the connection at once."""
-        self.transport.abort()
+        if self.is_open:
+            self.transport.abort()
 
     # --- time ---
 

@@ -18,19 +18,17 @@ from uvicorn.server import ServerState
 
 from flowcore_http.accepting import (
     CLOSE_SECONDS,
-    HANDSHAKE_SECONDS,
     LOST_SECONDS,
     Acceptor,
     fault_beyond_the_limit,
 )
 from flowcore_http.access import note_refusal
-from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import Head
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
-from flowcore_http.tls import tls_context
+from flowcore_http.tls import tls_context, transport_options
 from flowcore_http.uvicorn_http1 import Http1Protocol, Rules, fault_of_request
 
 if TYPE_CHECKING:
@@ -131,11 +129,6 @@ class UvicornConnections:
         task.add_done_callback(self._opening.discard)
 
     async def _open_one(self, connection: socket.socket, is_beyond: bool) -> None:
-        options: dict[str, Any] = {}
-        if self._tls is not None:
-            options["ssl"] = self._tls
-            options["ssl_handshake_timeout"] = HANDSHAKE_SECONDS
-            options["ssl_shutdown_timeout"] = LINGER_SECONDS
         protocol = Http1Protocol(
             self._brief if is_beyond else self._rules,
             lambda: self._forget(protocol),
@@ -145,6 +138,7 @@ class UvicornConnections:
         )
         self._open.add(protocol)
         try:
+            options = transport_options(self._tls)
             await self._loop.connect_accepted_socket(lambda: protocol, connection, **options)
         except OSError as error:
             logger.debug("a connection was lost: %r", error)
@@ -164,13 +158,13 @@ class UvicornConnections:
 
     async def close(self, patience: float) -> None:
         """Close the idle connections, wait for the others, and abort those that take too long."""
+        for task in self._opening:
+            task.cancel()
         for protocol in tuple(self._open):
             protocol.shutdown()
         await self._finish(patience)
         for protocol in tuple(self._open):
             protocol.abort()
-        for task in self._opening:
-            task.cancel()
         await self._finish(LOST_SECONDS + CLOSE_SECONDS)
 
     async def _finish(self, seconds: float) -> None:
