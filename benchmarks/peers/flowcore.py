@@ -2,7 +2,7 @@
 # dependencies = []
 # [tool.bench]
 # title = "flowcore"
-# tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b"]
+# tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b", "T9"]
 # imports = "from flowcore import BaseAsyncOp, C, FlowStreamChunk"
 # repo = ["flowcore", "flowcore-http", "plugins/flowcore-openai"]
 # settings = "the defaults: Hypercorn, no access log"

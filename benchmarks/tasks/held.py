@@ -30,12 +30,11 @@ class Held:
 
     def measure(self, server: Server, load: Load) -> Mapping[str, float]:
         """Open streams, and see what those after the first thousand added."""
-        many = 3 * FEW if load.quick else MANY
         with ExitStack() as stack:
             socks: list[socket.socket] = []
             self._open(server, FEW, socks, stack)
             before = server.private_bytes()
-            self._open(server, many - FEW, socks, stack)
+            self._open(server, MANY - FEW, socks, stack)
             after = server.private_bytes()
             held = sum(map(is_open, socks))
         added = len(socks) - FEW

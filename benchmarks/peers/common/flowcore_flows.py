@@ -22,6 +22,7 @@ flow:
   flood: {flow_content: FloodOp(), stream: true}
   one: {flow_content: EchoOp()}
   eleven: {flow_content: "%s"}
+  census: {flow_content: CensusOp()}
 llm:
   default: {backend: openai_compatible, model_name: bench, api_key: none, base_url: "%s"}
 """
@@ -71,6 +72,12 @@ class FloodOp(BaseAsyncOp):
         text = "0" * self.context.size
         for _ in range(self.context.n):
             await self.context.add_stream_chunk(FlowStreamChunk(chunk=text))
+
+
+@C.register_op()
+class CensusOp(BaseAsyncOp):
+    async def async_execute(self) -> None:
+        self.context.response.metadata["tasks"] = len(asyncio.all_tasks())
 
 
 def serve(port: str, *settings: str) -> None:
