@@ -44,7 +44,7 @@ def _panel(svg: ET.Element, results: TaskResults, peers: Mapping[str, Peer], y: 
     better = f"{figure.title}, {figure.unit}; {figure.better} is better"
     _text(svg, 0, y, f"{results.task.id}, {results.task.title}", "title")
     y += ROW
-    _text(svg, LABELS, y, better, "value")
+    _text(svg, 0, y, better, "value")
     top = y
     for name in sorted(medians, key=lambda name: medians[name], reverse=figure.better == "higher"):
         y += ROW
@@ -55,7 +55,9 @@ def _panel(svg: ET.Element, results: TaskResults, peers: Mapping[str, Peer], y: 
         _text(svg, LABELS + width + 6, y, number(medians[name]), "value")
     for value in wanted:
         x = f"{LABELS + value * scale:.1f}"
-        _text(svg, LABELS + value * scale - 5, top, "target", "value", anchor="end")
+        # On the side of the line where nothing else is written.
+        side, anchor = (-5, "end") if value * scale > BARS * 0.6 else (5, "start")
+        _text(svg, LABELS + value * scale + side, top, "target", "value", anchor=anchor)
         line = {"x1": x, "x2": x, "y1": str(top - 12), "y2": str(y + 5), "class": "target"}
         ET.SubElement(svg, "line", line)
     return y + ROW
