@@ -28,7 +28,7 @@ class Held:
     targets = (Target("memory", 20), Target("held", MANY))
     upstream = False
 
-    def measure(self, server: Server, load: Load) -> Mapping[str, float]:
+    def measure(self, server: Server, load: Load) -> Mapping[str, float]:  # noqa: ARG002
         """Open streams, and see what those after the first thousand added."""
         with ExitStack() as stack:
             socks: list[socket.socket] = []
