@@ -201,7 +201,7 @@ def connections_of(quart: Quart, settings: HttpSettings) -> Any:
     """Return the connections of the server that is tested."""
     if SERVER == "hypercorn":
         return Connections(quart, server_config(settings))
-    from flowcore_http.uvicorn_server import UvicornConnections  # noqa: PLC0415 - optional
+    from flowcore_http.uvicorn_server import UvicornConnections
 
     return UvicornConnections(quart, settings, None, note_refusal)
 
