@@ -26,6 +26,7 @@ CONSTRAINTS = ("--constraint", "constraints.txt")
 AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
+    *("httptools", "uvicorn"),
     "gunicorn; sys_platform != 'win32'",
 )
 
