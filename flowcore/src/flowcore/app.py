@@ -18,7 +18,6 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import anyio
-from anyio.abc import TaskGroup
 
 from flowcore.config import FlowConfig, load_config
 from flowcore.errors import (
@@ -37,6 +36,7 @@ from flowcore.run import Run
 from flowcore.schema import FlowResponse
 from flowcore.service import BaseService
 from flowcore.stream import ChunkStream, leave, read_response
+from flowcore.tasks import RunTasks
 from flowcore.user_op import UserOp
 from flowcore.validation import validate_section
 
@@ -85,7 +85,7 @@ class FlowApp:
         self._deaf: dict[str, Run] = {}
         self._observer = self.plugins.observer()
         self._limits = {name: self._limits_of(flow) for name, flow in self.flows.items()}
-        self._tasks: TaskGroup | None = None
+        self._tasks: RunTasks | None = None
         self._stack = AsyncExitStack()
 
     # --- life ---
@@ -103,10 +103,10 @@ class FlowApp:
             for lifespan in self.plugins.lifespans(self):
                 await stack.enter_async_context(lifespan)
             # Not on the stack: a task group wraps what it sees passing into an ExceptionGroup.
-            self._tasks = await anyio.create_task_group().__aenter__()
+            self._tasks = await RunTasks().__aenter__()
             self._watching = anyio.CancelScope()
             self._watchdog = Watchdog(self.runs, self._limits.values())
-            self._tasks.start_soon(self._watch, name="flowcore watchdog")
+            self._tasks.start(self._watch, name="flowcore watchdog")
             self._stack = stack.pop_all()
         return self
 
@@ -127,7 +127,7 @@ class FlowApp:
                     ops = ", ".join(repr(op.name) for op in run.active_ops)
                     text = "run %s of flow %r: waiting for op %s, which ignores its cancellation"
                     logger.warning(text, run.id, run.flow, ops)
-                await tasks.__aexit__(None, None, None)
+                await tasks.__aexit__()
         finally:
             await self._stack.__aexit__(kind, error, traceback)
 
@@ -165,7 +165,7 @@ class FlowApp:
         self.runs[run.id] = run
         run.add_done_callback(self._forget)
         self._watchdog.wake()
-        self._tasks.start_soon(self._own, run, template, name=f"flowcore run {run.id}")
+        self._tasks.start(self._own, run, template, name=f"flowcore run {run.id}")
         return run
 
     def _forget(self, run: Run) -> None:
