@@ -29,9 +29,8 @@ class Burst:
         """Check one stream; then count streams."""
         request = server.peer.request("burst")
         expect_chunks(server, load.answer(server, request), [f"word {n} " for n in range(CHUNKS)])
-        load.wrk(server, request, connections=CONNECTIONS, seconds=1)
         seconds = 2 if load.quick else 5
-        done = load.wrk(server, request, connections=CONNECTIONS, seconds=seconds)
+        done = load.throughput(server, request, connections=CONNECTIONS, seconds=seconds)
         chunks = done.requests * CHUNKS
         return {
             "rate": chunks / done.seconds,

@@ -33,9 +33,8 @@ class Echo:
         answer = load.answer(server, request)
         if b'"what is ai"' not in answer:
             raise MeasurementError(f"another answer than expected: {answer[:500]!r}")
-        load.wrk(server, request, connections=CONNECTIONS, seconds=1)
         seconds = 2 if load.quick else 5
-        done = load.wrk(server, request, connections=CONNECTIONS, seconds=seconds)
+        done = load.throughput(server, request, connections=CONNECTIONS, seconds=seconds)
         return {
             "rate": done.requests / done.seconds,
             "cpu": done.cpu_seconds / done.requests * 1e6,

@@ -29,9 +29,8 @@ class Relay:
         """Check one stream; then count streams."""
         request = server.peer.request("relay")
         expect_chunks(server, load.answer(server, request), DELTAS)
-        load.wrk(server, request, connections=CONNECTIONS, seconds=2)
         seconds = 4 if load.quick else 8
-        done = load.wrk(server, request, connections=CONNECTIONS, seconds=seconds)
+        done = load.throughput(server, request, connections=CONNECTIONS, seconds=seconds)
         chunks = done.requests * len(DELTAS)
         return {
             "rate": chunks / done.seconds,
