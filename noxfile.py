@@ -15,6 +15,8 @@ nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "floors", "tests", "pythons", "packaging"]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+# Many tests start the command, which takes twice as long where all modules are compiled anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parent
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
