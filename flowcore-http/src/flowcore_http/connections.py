@@ -28,8 +28,8 @@ from hypercorn.typing import ASGIFramework
 from flowcore import ConfigError
 from flowcore_http.access import note_refusal
 from flowcore_http.descriptors import connections_within_limit
+from flowcore_http.exchange import LINGER_SECONDS
 from flowcore_http.http1 import Http1Server
-from flowcore_http.linger import LINGER_SECONDS
 from flowcore_http.peer import Peer, current_peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
