@@ -22,9 +22,10 @@ OTHER_PYTHONS = [version for version in ("3.11", "3.12", "3.13") if version != T
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
-WITHOUT_SERVER = ("cancellation_sweep", "config", "disconnection_sweep", "soak")
+# Tests wait more than they work, so there are more of them at once than processors.
+AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 TEST_TOOLS = (
-    *("pytest", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
+    *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
     "gunicorn; sys_platform != 'win32'",
 )
 
@@ -62,12 +63,10 @@ def tests(session: nox.Session) -> None:
     """Run all tests but those of packaging: `nox -s tests -- -k name`."""
     install(session, *TEST_TOOLS)
     install_model(session)
-    session.run("python", "-m", "pytest", "--ignore=tests/packaging", *session.posargs)
-    if not session.posargs:
-        # The same faults once more, for a service of two processes.
-        ours = [f"--ignore=tests/faults/test_{name}.py" for name in WITHOUT_SERVER]
-        environment = {"FAULTS_WORKERS": "2"}
-        session.run("python", "-m", "pytest", "tests/faults", *ours, env=environment)
+    # All of them also try the faults on a service of two processes.
+    everything = {"FAULTS_WORKERS": "1,2"} if not session.posargs else {}
+    arguments = session.posargs or AT_ONCE
+    session.run("python", "-m", "pytest", "--ignore=tests/packaging", *arguments, env=everything)
 
 
 @nox.session(python=OTHER_PYTHONS)
@@ -92,6 +91,13 @@ def soak(session: nox.Session) -> None:
     """Load a server for long, on Linux: `nox -s soak -- --minutes 10 --streams 200`."""
     install(session)
     session.run("python", "-m", "benchmarks.soak", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
+def bench(session: nox.Session) -> None:
+    """Measure flowcore beside its peers, on Linux: `nox -s bench -- --quick --task T1`."""
+    session.install(*CONSTRAINTS, "uv")
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session(python=THIS_PYTHON)

@@ -233,20 +233,70 @@ async def test_discarding_frees_senders_that_wait(
 
 
 async def test_a_sender_that_gives_up_lets_another_in(make_channel: MakeChannel) -> None:
-    """A chunk that is withdrawn gives its bytes back to the senders that wait for room."""
     channel = make_channel(10, 10)
+    await channel.send(chunk("x" * 10))
     cancelled = anyio.CancelScope()
+    received: list[str] = []
 
     async def give_up() -> None:
         with cancelled:
-            cancelled.cancel()
-            await channel.send(chunk("x" * 10))
+            await channel.send(chunk("withdrawn"))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(give_up)
             group.start_soon(channel.send, chunk("a"))
             group.start_soon(channel.send, chunk("b"))
-            received: list[str] = []
-            while sorted(received) != ["a", "b"]:
+            await anyio.wait_all_tasks_blocked()
+            cancelled.cancel()
+            while len(received) < 3:
                 received += [str(item.chunk) for item in await channel.receive()]
+
+    assert (received[0], sorted(received[1:])) == ("x" * 10, ["a", "b"])
+
+
+async def test_a_reader_that_never_has_to_wait_comes_to_see_that_it_was_cancelled(
+    make_channel: MakeChannel,
+) -> None:
+    channel = make_channel()
+
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        for number in range(10):
+            await channel.send(chunk(f"{number}"))
+            assert number < 3
+            if number == 2:
+                scope.cancel()
+            await channel.receive()
+
+    assert [item.chunk for item in channel.receive_ready()] == ["2"]
+
+
+async def test_nothing_is_pushed_where_there_is_no_room_or_no_reader(
+    make_channel: MakeChannel,
+) -> None:
+    for channel in (make_channel(1, 1000), make_channel(1000, 1)):
+        assert channel.push(chunk("a"))
+        assert not channel.push(chunk("b"))
+        channel.discard()
+        assert not channel.push(chunk("c"))
+        assert await channel.receive() == []
+
+
+async def test_a_reader_that_is_cancelled_and_comes_back_is_woken_again(
+    make_channel: MakeChannel,
+) -> None:
+    channel = make_channel()
+    for text in ("a", "b"):
+        with anyio.move_on_after(0.001) as scope:
+            await channel.receive()
+        assert scope.cancelled_caught
+
+        async with anyio.create_task_group() as group:
+            with anyio.fail_after(5):
+                group.start_soon(send_when_all_wait, channel, text)
+                assert [item.chunk for item in await channel.receive()] == [text]
+
+
+async def send_when_all_wait(channel: Channel, text: str) -> None:
+    await anyio.wait_all_tasks_blocked()
+    await channel.send(chunk(text))

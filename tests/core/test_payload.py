@@ -108,7 +108,7 @@ async def test_an_answer_whose_type_is_assigned_as_text_is_not_repeated() -> Non
         {"metadata": cyclic},
         {"metadata": deep},
     ],
-    ids=str,
+    ids=lambda fields: " ".join(f"{k}={getattr(v, '__name__', v)}" for k, v in fields.items()),
 )
 async def test_what_is_no_chunk_is_refused_at_the_border_naming_the_op(
     fields: dict[str, Any],

@@ -358,7 +358,7 @@ async def test_what_is_emitted_after_the_end_of_the_run_is_dropped_with_a_log(lo
 @pytest.mark.parametrize(
     "payload",
     [{"a": object()}, {"a": {1: object()}}, [object()], {"a": b"\xff\xfe"}],
-    ids=repr,
+    ids=["an object", "an object deeper", "an object in a list", "bytes that are no text"],
 )
 @pytest.mark.parametrize("where", ["chunk", "metadata"])
 async def test_what_has_no_json_form_is_an_error_that_names_the_op(

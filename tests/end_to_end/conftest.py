@@ -16,6 +16,7 @@ import anyio.to_thread
 import pytest
 
 from tests.plugins.openai.upstream import Upstream
+from tests.servers import SERVER
 
 OP = """
 from flowcore import BaseAsyncOp, C, ChunkEnum, FlowStreamChunk, Message, Role
@@ -110,7 +111,8 @@ def write_env(folder: Path, upstream: Upstream) -> None:
 def running(folder: Path, *settings: str) -> Generator[str]:
     """Run `flowcore SETTINGS` in the folder; the value is the address that it serves at."""
     # The installed command, not the module: the two differ in sys.path.
-    command = [str(Path(sys.executable).with_name("flowcore")), *settings, "http.port=0"]
+    ours = ["http.port=0", f"http.server={SERVER}"]
+    command = [str(Path(sys.executable).with_name("flowcore")), *settings, *ours]
     env = {key: value for key, value in os.environ.items() if not key.startswith("FLOW")}
     process = subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

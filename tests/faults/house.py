@@ -24,13 +24,14 @@ from flowcore import (
     hookimpl,
 )
 from flowcore_http import HttpSettings, create_app
-from flowcore_http.connections import serve, server_config
 from flowcore_http.inflight import InFlight
 from flowcore_http.listener import listen
 from flowcore_http.server import in_flight
+from flowcore_http.servers import server_of
 from flowcore_http.telemetry import metrics_of
 from tests.faults.client import RESET_ON_CLOSE
 from tests.plugins.openai.upstream import DONE, HANG, Upstream, Wait, delta, finish, sse, usage
+from tests.servers import SERVER
 
 TEXT = (delta("One "), Wait(0), delta("two."), Wait(0))
 REPLIES = {"ends": sse(*TEXT, finish(), usage(1, 2), DONE), "hangs": sse(*TEXT, HANG)}
@@ -141,13 +142,13 @@ async def open_house() -> AsyncGenerator[House]:
         }
         watcher = Watcher()
         app = FlowApp({"flow": FLOWS, "llm": models}, plugins=[watcher])
-        settings = HttpSettings(port=0)
+        settings = HttpSettings(port=0, server=SERVER)
         stop = asyncio.Event()
         with listen(settings) as sock:
             port: int = sock.getsockname()[1]
             async with app, anyio.create_task_group() as tasks:
                 quart = create_app(app, settings)
-                tasks.start_soon(serve, quart, server_config(settings), sock, stop.wait)
+                tasks.start_soon(server_of(settings), quart, sock, stop.wait)
                 house = House(port, app, in_flight(quart), upstream, watcher, running_gauge(quart))
                 yield house
                 stop.set()

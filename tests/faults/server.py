@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from tests.faults.client import SECONDS, Stream, Told, receive_all, until
+from tests.servers import SERVER
 
 PROJECT = Path(__file__).with_name("project")
 COMMAND = str(Path(sys.executable).with_name("flowcore"))
@@ -176,7 +177,7 @@ def running(
     folder: Path, *settings: str, workers: int = 1, **variables: str
 ) -> Generator[Server, None, None]:
     """Run `flowcore config=faults SETTINGS` until the block is left."""
-    arguments = ["http.port=0", *settings]
+    arguments = ["http.port=0", f"http.server={SERVER}", *settings]
     if not any(setting.startswith("config=") for setting in settings):
         arguments.insert(0, "config=faults")
     if workers > 1:

@@ -1,4 +1,7 @@
-"""A real server for each test: Hypercorn on a socket from the kernel, in the test's own loop."""
+"""A real server for each test, on a socket from the kernel, in the test's own loop.
+
+``TEST_SERVER=uvicorn`` runs the tests on that server instead of the default one.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from quart import Quart
 
 from flowcore import FlowApp, Op, Registrar, hookimpl, load_config
 from flowcore_http import HttpSettings, create_app
-from flowcore_http.connections import serve as run_server
-from flowcore_http.connections import server_config
 from flowcore_http.listener import listen
+from flowcore_http.servers import server_of
+from tests.servers import SERVER
 
 
 @pytest.fixture
@@ -103,14 +106,14 @@ def serve(make_app: MakeApp) -> Serve:
         config: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> AsyncGenerator[Server, None]:
-        settings = HttpSettings(port=0, **values)
+        settings = HttpSettings(port=0, server=SERVER, **values)
         app = make_app(flows, *ops, config=config or {})
         stop = anyio.Event()
         with listen(settings) as sock:
             port: int = sock.getsockname()[1]
             async with app, anyio.create_task_group() as tasks:
                 quart = create_app(app, settings)
-                tasks.start_soon(run_server, quart, server_config(settings), sock, stop.wait)
+                tasks.start_soon(server_of(settings), quart, sock, stop.wait)
                 try:
                     yield Server(f"http://127.0.0.1:{port}", port, app, quart)
                 finally:

@@ -16,6 +16,8 @@ import anyio
 import anyio.abc
 from anyio.streams.text import TextReceiveStream
 
+from tests.servers import SERVER
+
 CONFIG = """
 imports: [observed_ops]
 flow:
@@ -121,7 +123,8 @@ async def observed(
     (folder / "observed_ops.py").write_text(OPS, encoding="utf-8")
     (folder / "c.yaml").write_text(CONFIG, encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLOW_", "FLOWCORE_"))}
-    command = [sys.executable, "-m", "flowcore", "config=c", "http.port=0", *settings]
+    ours = ["config=c", "http.port=0", f"http.server={SERVER}"]
+    command = [sys.executable, "-m", "flowcore", *ours, *settings]
     options: dict[str, Any] = {} if stderr is None else {"stderr": stderr}
     async with (
         await anyio.open_process(

@@ -20,12 +20,16 @@ import anyio.abc
 import h11
 import pytest
 from anyio.streams.text import TextReceiveStream
+from quart import Quart
 
 from flowcore import BaseAsyncOp, FlowStreamChunk
 from flowcore_http import HttpSettings, create_app
-from flowcore_http.connections import RESERVE, Connections, server_config
+from flowcore_http.accepting import RESERVE
+from flowcore_http.access import note_refusal
+from flowcore_http.connections import Connections, server_config
 from flowcore_http.descriptors import SPARE, connections_within_limit
 from flowcore_http.listener import listen
+from tests.servers import SERVER
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
 KEPT = HEALTH.replace(b"Connection: close\r\n", b"")
@@ -171,14 +175,15 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
     async with app, anyio.create_task_group() as tasks:
         with listen(settings) as sock:
             port = sock.getsockname()[1]
-            connections = Connections(create_app(app, settings), server_config(settings))
+            connections = connections_of(create_app(app, settings), settings)
             tasks.start_soon(connections.accept, sock)
             async with await anyio.connect_tcp("127.0.0.1", port) as client:
                 await client.send(post("/wait"))
                 with anyio.fail_after(5):
                     assert (await client.receive()).startswith(b"HTTP/1.1 200 ")
                 [run] = app.runs.values()
-                [protocol] = connections._open.values()
+                is_ours = isinstance(connections, Connections)
+                [protocol] = connections._open.values() if is_ours else connections._open
                 transport: Any = protocol.transport
                 # As asyncio itself does where a system call fails.
                 transport._fatal_error(OSError(code, os.strerror(code)))
@@ -192,12 +197,25 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
     assert caplog.records == []
 
 
+def connections_of(quart: Quart, settings: HttpSettings) -> Any:
+    """Return the connections of the server that is tested."""
+    if SERVER == "hypercorn":
+        return Connections(quart, server_config(settings))
+    from flowcore_http.uvicorn_server import UvicornConnections
+
+    return UvicornConnections(quart, settings, None, note_refusal)
+
+
 async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monkeypatch, caplog):
     def fail(request: h11.Request) -> None:
         if request.target == b"/fail\\":
             raise RuntimeError("no\nluck")
 
-    monkeypatch.setattr("flowcore_http.connections.fault_of_head", fail)
+    checks = {
+        "hypercorn": "flowcore_http.connections.fault_of_head",
+        "uvicorn": "flowcore_http.uvicorn_server.fault_of_request",
+    }
+    monkeypatch.setattr(checks[SERVER], fail)
     async with serve(FLOWS, WaitOp) as server, AsyncExitStack() as stack:
         with anyio.fail_after(5):
             await hold(stack, server, post, 1)
@@ -263,7 +281,7 @@ class Reasons:
 
 FLOWS = {name: {"flow_content": f"{name.title()}Op()"} for name in ("flood", "scarce")}
 FLOWS["flood"]["stream"] = True
-HTTP = {"port": 0, "write_timeout": 1, "heartbeat": 60}
+HTTP = {"port": 0, "server": sys.argv[2], "write_timeout": 1, "heartbeat": 60}
 app = FlowApp({"flow": FLOWS, "http": HTTP}, plugins=[Reasons()])
 app.service().run(app)
 """
@@ -309,7 +327,7 @@ class Service:
 @pytest.fixture(params=["asyncio", "uvloop"])
 async def service(request, tmp_path):
     """Run the service on either event loop."""
-    command = [sys.executable, "-c", SERVICE, request.param]
+    command = [sys.executable, "-c", SERVICE, request.param, SERVER]
     async with (
         await anyio.open_process(command, cwd=tmp_path) as process,
         anyio.create_task_group() as tasks,

@@ -17,7 +17,7 @@ import pytest
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from flowcore import BaseAsyncOp, FlowStreamChunk
-from flowcore_http import connections
+from flowcore_http import tls
 from tests.tools import find_tool
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
@@ -158,7 +158,7 @@ async def test_a_client_that_does_not_trust_the_certificate_leaves_no_trace(serv
 
 
 async def test_a_client_that_does_not_shake_hands_is_disconnected(server, monkeypatch, caplog):
-    monkeypatch.setattr(connections, "_HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)
     with anyio.fail_after(5):
         assert await server.exchange(b"") == b""
 

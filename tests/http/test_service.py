@@ -20,6 +20,7 @@ from anyio.streams.text import TextReceiveStream
 
 from flowcore import ConfigError
 from flowcore_http import HttpService, HttpSettings
+from tests.servers import SERVER
 
 OPS = """
 import sys, time
@@ -128,7 +129,7 @@ async def launched(
     folder: Path, source: str, http: Mapping[str, object]
 ) -> AsyncGenerator[Process, None]:
     (folder / "service_ops.py").write_text(source, encoding="utf-8")
-    settings = {"port": 0, **http}
+    settings = {"port": 0, "server": SERVER, **http}
     (folder / "c.yaml").write_text(
         textwrap.dedent(f"""
             imports: [service_ops]

@@ -21,12 +21,13 @@ import pytest
 
 from flowcore_http import HttpSettings, siblings
 from flowcore_http.connected import Connected
-from flowcore_http.connections import serve, server_config
 from flowcore_http.exchange import BodyCutError, Exchange
 from flowcore_http.forwarded import is_forwarded
 from flowcore_http.listener import listen
 from flowcore_http.problem import HttpProblem
+from flowcore_http.servers import server_of
 from flowcore_http.siblings import Siblings, socket_path
+from tests.servers import SERVER
 
 if sys.platform == "win32":
     pytest.skip("there is one process on Windows", allow_module_level=True)
@@ -112,7 +113,7 @@ def folder() -> Generator[Path]:
 @asynccontextmanager
 async def serving(*workers: Worker) -> AsyncGenerator[None]:
     """Let workers serve, each on a port of its own and for the others."""
-    settings = HttpSettings(port=0)
+    settings = HttpSettings(port=0, server=SERVER)
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
         for worker in workers:
@@ -133,7 +134,7 @@ async def serve_both(
 ) -> None:
     async with worker.siblings.listening(worker, settings):
         task_status.started()
-        await serve(worker, server_config(settings), sock, stop.wait)
+        await server_of(settings)(worker, sock, stop.wait)
 
 
 @pytest.fixture

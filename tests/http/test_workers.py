@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from anyio.streams.text import TextReceiveStream
 
 from flowcore import ConfigError
 from flowcore_http import HttpService, HttpSettings
+from tests.servers import SERVER
 
 if sys.platform == "win32":
     pytest.skip("there is one process on Windows", allow_module_level=True)
@@ -178,6 +179,13 @@ class Stream:
         return self._parts
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    # The path of a socket may not be long, and that of pytest's folder may be.
+    with tempfile.TemporaryDirectory(prefix="flowcore-") as folder:
+        yield Path(folder)
+
+
 @asynccontextmanager
 async def launched(
     folder: Path,
@@ -198,7 +206,7 @@ async def launched(
     }
     config = {
         "imports": ["workers_ops"],
-        "http": {"port": 0, "workers": workers, **http},
+        "http": {"port": 0, "server": SERVER, "workers": workers, **http},
         "flow": {
             name: {"flow_content": content, "stream": True} for name, content in flows.items()
         },
@@ -348,9 +356,9 @@ async def test_a_folder_with_too_long_a_path_for_sockets_is_not_used(tmp_path):
 
 
 async def test_workers_without_a_folder_for_temporary_files_are_a_config_error(
-    make_app, monkeypatch, tmp_path
+    make_app, monkeypatch
 ):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with pytest.raises(ConfigError, match="set TMPDIR"):
         HttpService(HttpSettings(port=0, workers=2)).run(make_app({}))
 

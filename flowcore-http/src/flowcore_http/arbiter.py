@@ -23,7 +23,7 @@ from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
 from flowcore import FlowApp
-from flowcore_http.connections import ServerConfig
+from flowcore_http.servers import Server
 from flowcore_http.serving import EXIT_SECONDS, OVERDUE_SECONDS, announce
 from flowcore_http.settings import HttpSettings
 from flowcore_http.siblings import socket_path
@@ -75,16 +75,14 @@ class Application(BaseApplication):
     Args:
         app: The flows, not opened.
         settings: Settings of the service.
-        config: Hypercorn's settings.
+        server: What carries the service in each worker.
         folder: Private folder of this service.
     """
 
-    def __init__(
-        self, app: FlowApp, settings: HttpSettings, config: ServerConfig, folder: Path
-    ) -> None:
+    def __init__(self, app: FlowApp, settings: HttpSettings, server: Server, folder: Path) -> None:
         self.app = app
         self.settings = settings
-        self.server_config = config
+        self.server = server
         self.folder = folder
         super().__init__()
 
@@ -288,11 +286,11 @@ class ServiceArbiter(Arbiter):
 
 
 def supervise(
-    app: FlowApp, settings: HttpSettings, config: ServerConfig, sock: socket.socket, folder: Path
+    app: FlowApp, settings: HttpSettings, server: Server, sock: socket.socket, folder: Path
 ) -> None:
     """Serve in several processes until a signal comes; see :func:`workers.run_workers`."""
     handlers = {number: signal.getsignal(number) for number in (*Arbiter.SIGNALS, signal.SIGCHLD)}
-    arbiter = ServiceArbiter(Application(app, settings, config, folder), sock)
+    arbiter = ServiceArbiter(Application(app, settings, server, folder), sock)
     code: Any = 0
     try:
         arbiter.run()

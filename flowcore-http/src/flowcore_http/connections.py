@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import errno
 import logging
-import math
 import socket
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import h11
@@ -26,29 +23,22 @@ from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
 
 from flowcore import ConfigError
+from flowcore_http.accepting import (
+    CLOSE_SECONDS,
+    LOST_SECONDS,
+    Acceptor,
+    fault_beyond_the_limit,
+    reason_of_loss,
+)
 from flowcore_http.access import note_refusal
-from flowcore_http.descriptors import connections_within_limit
-from flowcore_http.exchange import LINGER_SECONDS
 from flowcore_http.http1 import Http1Server
 from flowcore_http.peer import Peer, current_peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
+from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
-
-CLOSE_SECONDS = 2.0
-"""How long connections may take to close before they are aborted."""
-
-RESERVE = 32
-"""Connections beyond the limit that are told so, and may still ask for the health."""
-
-_HANDSHAKE_SECONDS = 10.0
-_LOST_SECONDS = 0.5
-_PAUSE_SECONDS = 0.1
-_WARNING_SECONDS = 60.0
-_ACCEPTED_AT_ONCE = 64
-_ALWAYS_ANSWERED = (b"/health", b"/ready")
-_NOT_LISTENING = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
+from flowcore_http.tls import transport_options
 
 logger = logging.getLogger("flowcore.http")
 
@@ -76,50 +66,23 @@ class Connections:
     def __init__(self, app: ASGIFramework, config: ServerConfig) -> None:
         self._app = ASGIWrapper(app)
         self._config = config
-        self._limit = connections_within_limit(config.max_connections)
         self._brief = copy.copy(config)
         self._brief.keep_alive_max_requests = 1
         self._brief.keep_alive_timeout = 1
         self._tls = config.create_ssl_context()
         self._context = WorkerContext(None)
         self._loop = asyncio.get_running_loop()
-        self._places = asyncio.Semaphore(self._limit + RESERVE)
+        self._acceptor = Acceptor(config.max_connections, self._begin)
         self._open: dict[asyncio.Task[None], _ConnectionProtocol] = {}
-        self._warned_at: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     async def accept(self, sock: socket.socket) -> None:
-        """Accept connections for ever; beyond the limit and its reserve they wait in the kernel."""
-        while True:
-            for _ in range(_ACCEPTED_AT_ONCE):
-                await self._places.acquire()
-                try:
-                    connection = await self._accept_one(sock)
-                except OSError as error:
-                    self._places.release()
-                    if error.errno in _NOT_LISTENING:
-                        raise
-                    # Most likely no more files can be opened; others will be closed some time.
-                    self._warn("cannot accept connections: %s", error)
-                    await asyncio.sleep(_PAUSE_SECONDS)
-                else:
-                    self._begin(connection)
-            await asyncio.sleep(0)
+        """Accept connections for ever."""
+        await self._acceptor.accept(sock)
 
-    async def _accept_one(self, sock: socket.socket) -> socket.socket:
-        try:
-            connection, _ = sock.accept()
-        except BlockingIOError:
-            connection, _ = await self._loop.sock_accept(sock)
-        connection.setblocking(False)
-        return connection
-
-    def _begin(self, connection: socket.socket) -> None:
-        is_beyond = len(self._open) >= self._limit
-        if is_beyond:
-            self._warn("all %d connections (http.max_connections) are in use", self._limit)
+    def _begin(self, connection: socket.socket, is_beyond: bool) -> None:
         protocol = _ConnectionProtocol(self._loop)
         task = self._loop.create_task(self._serve(connection, protocol, is_beyond))
         protocol.serving = task
@@ -128,13 +91,7 @@ class Connections:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         del self._open[task]
-        self._places.release()
-
-    def _warn(self, text: str, *args: object) -> None:
-        now = time.monotonic()
-        if now >= self._warned_at.get(text, -math.inf) + _WARNING_SECONDS:
-            self._warned_at[text] = now
-            logger.warning(text, *args)
+        self._acceptor.release()
 
     async def _serve(
         self, connection: socket.socket, protocol: _ConnectionProtocol, is_beyond: bool
@@ -162,14 +119,9 @@ class Connections:
     async def _open_stream(
         self, connection: socket.socket, protocol: _ConnectionProtocol
     ) -> asyncio.StreamWriter:
-        options: dict[str, Any] = {}
-        if self._tls is not None:
-            options["ssl"] = self._tls
-            options["ssl_handshake_timeout"] = _HANDSHAKE_SECONDS
-            options["ssl_shutdown_timeout"] = LINGER_SECONDS
         try:
             transport, _ = await self._loop.connect_accepted_socket(
-                lambda: protocol, connection, **options
+                lambda: protocol, connection, **transport_options(self._tls)
             )
         except BaseException:
             connection.close()
@@ -184,7 +136,7 @@ class Connections:
             protocol.abort()
             if protocol.transport is None:
                 task.cancel()
-        await self._finish(_LOST_SECONDS + CLOSE_SECONDS)
+        await self._finish(LOST_SECONDS + CLOSE_SECONDS)
 
     async def _finish(self, seconds: float) -> None:
         if self._open:
@@ -210,11 +162,10 @@ class _ConnectionProtocol(asyncio.StreamReaderProtocol):
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        stalled = isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT
-        self.peer.lost = "write_timeout" if stalled else "client"
+        self.peer.lost = reason_of_loss(exc)
         super().connection_lost(exc)
         if self.serving is not None and not self.serving.done():
-            self._event_loop.call_later(_LOST_SECONDS, self.serving.cancel)
+            self._event_loop.call_later(LOST_SECONDS, self.serving.cancel)
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -223,11 +174,7 @@ class _ConnectionProtocol(asyncio.StreamReaderProtocol):
 
 
 def _fault_beyond_the_limit(request: h11.Request) -> HttpProblem | None:
-    fault = fault_of_head(request)
-    if fault is None and request.target.partition(b"?")[0] not in _ALWAYS_ANSWERED:
-        detail = "All connections of the service are in use; try again later."
-        fault = HttpProblem(503, "too_many_connections", detail, {"Retry-After": "1"})
-    return fault
+    return fault_of_head(request) or fault_beyond_the_limit(request.target)
 
 
 async def serve(
@@ -256,6 +203,22 @@ async def serve(
         sock.close()
         with anyio.CancelScope(shield=True):
             await connections.close(patience)
+
+
+def server(settings: HttpSettings) -> Server:
+    """Return the server, ready to serve as the settings say.
+
+    Raises:
+        ConfigError: If the certificate or its key cannot be read.
+    """
+    config = server_config(settings)
+
+    async def run(
+        app: ASGIFramework, sock: socket.socket, stopped: Callable[[], Awaitable[object]]
+    ) -> None:
+        await serve(app, config, sock, stopped)
+
+    return run
 
 
 def server_config(settings: HttpSettings) -> ServerConfig:

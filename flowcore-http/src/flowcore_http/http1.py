@@ -33,13 +33,10 @@ from hypercorn.utils import parse_socket_addr
 from flowcore_http.exchange import LINGER_SECONDS
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
-from flowcore_http.request_head import fault_of_bytes, fault_of_lines
+from flowcore_http.request_head import MAX_PIPELINED_BYTES, fault_of_bytes, fault_of_lines
 
 if TYPE_CHECKING:
     from flowcore_http.connections import ServerConfig
-
-MAX_PIPELINED_BYTES = 64 * 1024
-"""How much a client may send ahead of the answer that it waits for."""
 
 Check = Callable[[h11.Request], HttpProblem | None]
 

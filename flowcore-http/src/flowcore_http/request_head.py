@@ -1,4 +1,4 @@
-"""Which heads of requests are refused before the app sees them, beyond those that h11 refuses.
+"""Which heads of requests are refused before the app sees them, beyond those that parsers refuse.
 
 Sources: RFC 9112, "HTTP/1.1", and RFC 9110, "HTTP Semantics".
 """
@@ -6,6 +6,8 @@ Sources: RFC 9112, "HTTP/1.1", and RFC 9110, "HTTP Semantics".
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Protocol
 
 import h11
 
@@ -22,20 +24,37 @@ MAX_FIELDS = 100
 MAX_TARGET_BYTES = 8 * 1024
 """Longest path with its query."""
 
+MAX_PIPELINED_BYTES = 64 * 1024
+"""How much a client may send ahead of the answer that it waits for."""
 
-def fault_of_head(request: h11.Request) -> HttpProblem | None:
+
+class Head(Protocol):
+    """The head of a request; a ``h11.Request`` is one."""
+
+    @property
+    def method(self) -> bytes:
+        """The method, as it was written."""
+        ...
+
+    @property
+    def target(self) -> bytes:
+        """The path with its query, as a rule."""
+        ...
+
+    @property
+    def http_version(self) -> bytes:
+        """Such as ``1.1``."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The fields, their names in small letters."""
+        ...
+
+
+def fault_of_head(head: Head) -> HttpProblem | None:
     """Return what is wrong with a request, or None."""
-    fields = request.headers.raw_items()
-    if request.http_version not in {b"1.0", b"1.1"}:
-        return HttpProblem(505, "http_version_not_supported", "Use HTTP/1.1.")
-    if len(request.target) > MAX_TARGET_BYTES:
-        return _uri_too_long()
-    if len(fields) > MAX_FIELDS:
-        return _headers_too_large(f"There are more than {MAX_FIELDS} header fields.")
-    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in fields)
-    if size > MAX_HEAD_BYTES:
-        return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
-    return _fault_of_line(request) or _fault_of_fields(request)
+    return fault_of_line(head) or fault_of_fields(head)
 
 
 def fault_of_lines(received: bytes) -> HttpProblem | None:
@@ -58,45 +77,84 @@ def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProbl
         received: What it could not read.
     """
     if error.error_status_hint == 431:
-        if b"\n" not in received:
-            return _uri_too_long()
-        return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
+        return fault_of_size(received)
     if error.error_status_hint == 501:
-        detail = "Of all transfer codings, only chunked is understood, and only once."
-        return HttpProblem(501, "not_implemented", detail)
+        return _not_only_chunked()
     reason = str(error).partition(": bytearray")[0][:200]  # h11 quotes what it read
     code = "bad_host" if "Host:" in reason else "bad_request"
     return HttpProblem(400, code, f"The request is malformed: {reason}.")
 
 
-def _fault_of_line(request: h11.Request) -> HttpProblem | None:
-    if request.method != request.method.upper():
+def fault_of_size(received: bytes) -> HttpProblem:
+    """Return the problem that tells what is too long in a head that has not ended."""
+    if b"\n" not in received:
+        return _uri_too_long()
+    return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
+
+
+def fault_of_line(head: Head) -> HttpProblem | None:
+    """Return what is wrong with the request line, or None."""
+    if head.http_version not in {b"1.0", b"1.1"}:
+        return HttpProblem(505, "http_version_not_supported", "Use HTTP/1.1.")
+    if len(head.target) > MAX_TARGET_BYTES:
+        return _uri_too_long()
+    if head.method != head.method.upper():
         # They are case-sensitive, but not everybody behind this is aware of that.
         return HttpProblem(501, "not_implemented", "Write the method in capital letters.")
-    if request.method == b"CONNECT":
+    if head.method == b"CONNECT":
         headers = {"Allow": "GET, HEAD, OPTIONS, POST"}
         detail = "This service is not a proxy."
         return HttpProblem(405, "method_not_allowed", detail, headers)
-    if not request.target.startswith(b"/"):
+    if not head.target.startswith(b"/"):
         detail = "The request target is not a path that begins with a slash."
         return HttpProblem(400, "bad_request", detail)
     return None
 
 
-def _fault_of_fields(request: h11.Request) -> HttpProblem | None:
-    names = {name for name, _ in request.headers}
+def fault_of_fields(head: Head) -> HttpProblem | None:
+    """Return what is wrong with the header fields, or None."""
+    fields = head.headers
+    if len(fields) > MAX_FIELDS:
+        return _headers_too_large(f"There are more than {MAX_FIELDS} header fields.")
+    size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in fields)
+    if size > MAX_HEAD_BYTES:
+        return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
+    names = {name for name, _ in fields}
     if b"transfer-encoding" in names:
         # Both are signs that somebody on the way may take the body for a request of its own.
         if b"content-length" in names:
             detail = "Content-Length and Transfer-Encoding exclude each other."
             return HttpProblem(400, "bad_request", detail)
-        if request.http_version == b"1.0":
+        if head.http_version == b"1.0":
             return HttpProblem(400, "bad_request", "HTTP/1.0 has no Transfer-Encoding.")
-    for name, value in request.headers:
-        if name == b"upgrade" and b"websocket" in value.lower().replace(b",", b" ").split():
-            detail = "There are no WebSockets here; use a POST request and read its events."
-            return HttpProblem(403, "websocket_refused", detail)
+    if b"upgrade" in names:
+        for name, value in fields:
+            if name == b"upgrade" and b"websocket" in value.lower().replace(b",", b" ").split():
+                detail = "There are no WebSockets here; use a POST request and read its events."
+                return HttpProblem(403, "websocket_refused", detail)
     return None
+
+
+def fault_of_host_or_coding(head: Head) -> HttpProblem | None:
+    """Return what is wrong with the host or the transfer coding, or None; h11 sees to that itself.
+
+    Sources: RFC 9112, sections 3.2 and 6.1.
+    """
+    names = [name for name, _ in head.headers]
+    hosts = names.count(b"host")
+    if hosts > 1 or (hosts == 0 and head.http_version == b"1.1"):
+        detail = "There has to be one field Host, and only one."
+        return HttpProblem(400, "bad_host", detail)
+    if b"transfer-encoding" in names:
+        codings = [value.lower() for name, value in head.headers if name == b"transfer-encoding"]
+        if codings != [b"chunked"]:
+            return _not_only_chunked()
+    return None
+
+
+def _not_only_chunked() -> HttpProblem:
+    detail = "Of all transfer codings, only chunked is understood, and only once."
+    return HttpProblem(501, "not_implemented", detail)
 
 
 def _uri_too_long() -> HttpProblem:

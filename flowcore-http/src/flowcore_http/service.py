@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowcore import BaseService, ConfigError, FlowApp
+from flowcore_http.servers import check_server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.workers import check_workers, run_workers
 
@@ -43,6 +44,7 @@ class HttpService(BaseService):
 
         check_names(app)
         Admission(app, self.settings)
+        check_server(app, self.settings)
         check_workers(app, self.settings)
 
     def run(self, app: FlowApp) -> None:

@@ -15,10 +15,11 @@ import anyio
 from quart import Quart
 
 from flowcore import FlowApp, RunFailedError
-from flowcore_http.connections import CLOSE_SECONDS, ServerConfig, serve, server_config
+from flowcore_http.accepting import CLOSE_SECONDS
 from flowcore_http.inflight import InFlight
 from flowcore_http.listener import listen, url_of, warn_if_open
 from flowcore_http.server import create_app, in_flight
+from flowcore_http.servers import Server, server_of
 from flowcore_http.settings import HttpSettings
 from flowcore_http.signals import ECHO_SECONDS, INTERRUPTED, StopSignals, exit_after
 
@@ -40,11 +41,11 @@ def run_until_stopped(app: FlowApp, settings: HttpSettings) -> None:
     """Open ``app`` and serve it until a signal comes; see :class:`flowcore_http.HttpService`.
 
     Raises:
-        ConfigError: If the address cannot be listened at, a certificate cannot be read, or a
-            flow's name is reserved.
+        ConfigError: If the address cannot be listened at, a certificate cannot be read, the
+            server is not installed, or a flow's name is reserved.
         SystemExit: With code 130 after a second signal.
     """
-    config = server_config(settings)
+    server = server_of(settings)
     with listen(settings) as sock:
 
         def announce_alone(_quart: Quart) -> AbstractAsyncContextManager[object]:
@@ -52,7 +53,7 @@ def run_until_stopped(app: FlowApp, settings: HttpSettings) -> None:
             return nullcontext()
 
         interrupted = run_event_loop(
-            partial(serve_app, app, settings, config, sock, StopSignals, announce_alone)
+            partial(serve_app, app, settings, server, sock, StopSignals, announce_alone)
         )
     if interrupted:
         sys.exit(INTERRUPTED)
@@ -66,7 +67,7 @@ def run_event_loop(function: Callable[[], Awaitable[T]]) -> T:
 async def serve_app(
     app: FlowApp,
     settings: HttpSettings,
-    config: ServerConfig,
+    server: Server,
     sock: socket.socket,
     stop_signals: Callable[[Callable[[], object], Callable[[], object]], StopSignals],
     beside: Callable[[Quart], AbstractAsyncContextManager[object]],
@@ -76,7 +77,7 @@ async def serve_app(
     Args:
         app: The flows.
         settings: Settings of the service.
-        config: Hypercorn's settings.
+        server: What carries the service.
         sock: The listening socket.
         stop_signals: How signals reach this process.
         beside: Makes what is entered when the app is open, and left when all requests have ended.
@@ -106,7 +107,7 @@ async def serve_app(
             opened = True
             await quart.startup()
             async with beside(quart):
-                await serve(quart, config, sock, stopped)
+                await server(quart, sock, stopped)
             await quart.shutdown()
             # Only what ignores its cancellation can still be there.
             exit_after(OVERDUE_SECONDS, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
@@ -105,6 +105,7 @@ class HttpSettings(AccessSettings):
             it; None for no such watch.
         certfile: Certificate chain in PEM form, to serve HTTPS.
         keyfile: Its private key.
+        server: The server that carries the service; each but Hypercorn needs an extra of its name.
         workers: How many processes serve; more than one needs gunicorn, and not Windows.
         worker_timeout: Seconds after which a process whose event loop is blocked is replaced, if
             there are several; None for never.
@@ -126,6 +127,7 @@ class HttpSettings(AccessSettings):
     stall_warning: float | None = Field(default=1.0, ge=0.01, le=_DAY)
     certfile: Path | None = None
     keyfile: Path | None = None
+    server: Literal["hypercorn", "uvicorn"] = "hypercorn"
     workers: int = Field(default=1, ge=1, le=1024)
     worker_timeout: int | None = Field(default=120, ge=1, le=86_400)
 

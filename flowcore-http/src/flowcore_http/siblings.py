@@ -18,10 +18,10 @@ import anyio
 import h11
 
 from flowcore_http.connected import Connected
-from flowcore_http.connections import serve, server_config
 from flowcore_http.exchange import BodyCutError, Exchange
 from flowcore_http.forwarded import Forwarded, is_forwarded
 from flowcore_http.problem import HttpProblem
+from flowcore_http.servers import server_of
 from flowcore_http.settings import HttpSettings
 
 ANSWER_SECONDS = 5.0
@@ -54,7 +54,7 @@ class Siblings:
     @asynccontextmanager
     async def listening(self, app: ASGIFramework, settings: HttpSettings) -> AsyncGenerator[None]:
         """Answer what other processes forward, inside the block."""
-        config = server_config(settings.model_copy(update={"certfile": None, "keyfile": None}))
+        server = server_of(settings.model_copy(update={"certfile": None, "keyfile": None}))
         closing = anyio.Event()
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(self._own))
@@ -62,7 +62,7 @@ class Siblings:
             sock.setblocking(False)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(serve, Forwarded(app), config, sock, closing.wait)
+                    tasks.start_soon(server, Forwarded(app), sock, closing.wait)
                     yield
                     closing.set()
             finally:

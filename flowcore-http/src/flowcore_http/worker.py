@@ -119,7 +119,7 @@ class Worker(BaseWorker):
             serve_app,
             application.app,
             application.settings,
-            application.server_config,
+            application.server,
             self.sockets[0],
             partial(_WorkerSignals, lambda: self._asked_early),
             self._beside,

@@ -60,10 +60,10 @@ def run_workers(app: FlowApp, settings: HttpSettings) -> None:
     """
     check_workers(app, settings)
     from flowcore_http.arbiter import supervise  # noqa: PLC0415 - loads gunicorn and the server
-    from flowcore_http.connections import server_config  # noqa: PLC0415
     from flowcore_http.listener import listen  # noqa: PLC0415
+    from flowcore_http.servers import server_of  # noqa: PLC0415
 
-    config = server_config(settings)
+    server = server_of(settings)
     if threading.active_count() > 1:
         logger.warning(
             "threads run already, started when something was imported; the workers will not have "
@@ -71,7 +71,7 @@ def run_workers(app: FlowApp, settings: HttpSettings) -> None:
             ", ".join(thread.name for thread in threading.enumerate()[1:]),
         )
     with listen(settings) as sock, _shared_folder() as folder:
-        supervise(app, settings, config, sock, folder)
+        supervise(app, settings, server, sock, folder)
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 from typing import NamedTuple
@@ -12,6 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowcore.schema import FlowStreamChunk
+from flowcore.wakeup import Wakeup
 
 
 class OwnedChunk(NamedTuple):
@@ -41,28 +40,43 @@ class Channel:
         self.queued_bytes = 0
         self.waiting_senders = 0
         self.blocked_seconds = 0.0
-        self._queue: deque[OwnedChunk] = deque()
+        self._queue: list[FlowStreamChunk] = []
         self._max_chunks = max_chunks
         self._max_bytes = max_bytes
         self._drained: anyio.Event | None = None
-        self._filled: anyio.Event | None = None
+        self._filled: Wakeup | None = None
         self._closed = False
         self._last: Sequence[FlowStreamChunk] = ()
+
+    def push(self, item: OwnedChunk) -> bool:
+        """Queue a chunk if there is room for it; return whether that is so."""
+        if (
+            len(self._queue) >= self._max_chunks
+            or self.queued_bytes >= self._max_bytes
+            or self._closed
+        ):
+            return False
+        self._put(item)
+        return True
 
     async def send(self, item: OwnedChunk) -> None:
         """Queue a chunk, and wait before that where the channel is full.
 
+        Only the waiting is a checkpoint: a task that does not wait was not cancelled since it
+        last did, unless it cancels itself.
+
         Raises:
             anyio.ClosedResourceError: If the channel was closed.
         """
-        await checkpoint_if_cancelled()
-        if self._is_full():
+        if self.push(item):
+            return
+        if not self._closed:
             await self._wait_for_room()
         if self._closed:
             raise anyio.ClosedResourceError
-        self._queue.append(item)
-        self.queued_bytes += item.size
-        self._wake_reader()
+        # Even if others have filled the channel meanwhile: else one that never pauses could keep
+        # it filled for ever.
+        self._put(item)
 
     def close(self, last: Sequence[FlowStreamChunk] = ()) -> None:
         """Accept no more chunks; those in ``last`` are delivered after all that are queued.
@@ -71,8 +85,6 @@ class Channel:
         """
         self._closed = True
         self._last = last
-        # What still waits for room finds the channel closed.
-        self._max_chunks = self._max_bytes = sys.maxsize
         self._wake_senders()
         self._wake_reader()
 
@@ -88,18 +100,18 @@ class Channel:
         An empty list means the end. However this is cancelled, nothing is lost: it waits for a
         sign that there is a chunk, and not for the chunk itself.
         """
-        # A sender that never pauses keeps the channel filled: without this, its reader would never
-        # come to see that it was cancelled.
-        await checkpoint_if_cancelled()
+        if self._queue or self._closed:
+            # Senders may fill the channel whenever its reader is elsewhere: without this, a reader
+            # that never has to wait here would not come to see that it was cancelled.
+            await checkpoint_if_cancelled()
         while not (self._queue or self._closed):
-            self._filled = anyio.Event()
-            await self._filled.wait()
+            self._filled = Wakeup()
+            await self._filled
         return self.receive_ready()
 
     def receive_ready(self) -> list[FlowStreamChunk]:
         """Return the chunks that are ready, in order, without waiting."""
-        ready = [item.chunk for item in self._queue]
-        self._queue.clear()
+        ready, self._queue = self._queue, []
         self.queued_bytes = 0
         if self._closed:
             ready += self._last
@@ -107,8 +119,11 @@ class Channel:
         self._wake_senders()
         return ready
 
-    def _is_full(self) -> bool:
-        return len(self._queue) >= self._max_chunks or self.queued_bytes >= self._max_bytes
+    def _put(self, item: OwnedChunk) -> None:
+        self._queue.append(item.chunk)
+        self.queued_bytes += item.size
+        if self._filled is not None:
+            self._wake_reader()
 
     async def _wait_for_room(self) -> None:
         since = monotonic()
@@ -116,8 +131,6 @@ class Channel:
         try:
             if self._drained is None:
                 self._drained = anyio.Event()
-            # Whoever was woken sends, even if others have filled the channel meanwhile: else one
-            # that never pauses could keep it filled for ever.
             await self._drained.wait()
         finally:
             self.waiting_senders -= 1
@@ -130,5 +143,5 @@ class Channel:
 
     def _wake_reader(self) -> None:
         if self._filled is not None:
-            self._filled.set()
+            self._filled.wake()
             self._filled = None

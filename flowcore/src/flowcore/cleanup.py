@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from time import monotonic
+from types import TracebackType
 
 import anyio
 
@@ -12,31 +11,31 @@ from flowcore.errors import RunCancelledError
 
 
 class Cleanup:
-    """Knows the ops of one run, and lets go of those that ignore their cancellation."""
+    """Knows the ops of one run, and lets go of those that ignore their cancellation.
+
+    Attributes:
+        scopes: A scope for each task of the run, inside of all scopes that flowcore cancels.
+    """
 
     def __init__(self) -> None:
         self._abandoned = False
-        self._scopes: set[anyio.CancelScope] = set()
+        self.scopes: set[anyio.CancelScope] = set()
         self._failures: dict[object, tuple[float, Exception]] = {}
 
-    @contextmanager
-    def enclosed(self) -> Generator[None]:
-        """Enclose what an op does, so that it can be left to itself.
+    def enclosed(self) -> Enclosure:
+        """Return what encloses a task of the run, so that it can be left to itself.
+
+        On entering and on leaving, it raises what :meth:`check` does.
+        """
+        return Enclosure(self)
+
+    def check(self) -> None:
+        """Check that the run may go on.
 
         Raises:
             RunCancelledError: If the ops of the run were abandoned: then none begins any more, and
                 none gets to know what another returned.
         """
-        self._check()
-        with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                yield
-            finally:
-                self._scopes.discard(scope)
-        self._check()
-
-    def _check(self) -> None:
         if self._abandoned:
             raise RunCancelledError("the run has ended already")
 
@@ -58,7 +57,32 @@ class Cleanup:
     def abandon(self) -> None:
         """Leave all ops to themselves, and have no further one begin."""
         self._abandoned = True
-        # Cancellation is delivered again and again, which would keep the event loop busy. The
-        # shields are inside of all scopes that flowcore cancels.
-        for scope in self._scopes:
+        # Cancellation is delivered again and again, which would keep the event loop busy.
+        for scope in self.scopes:
             scope.shield = True
+
+
+class Enclosure:
+    """The scope of one task of a run, while that is in the block."""
+
+    __slots__ = ("_cleanup", "_scope")
+
+    def __init__(self, cleanup: Cleanup) -> None:
+        self._cleanup = cleanup
+
+    def __enter__(self) -> None:
+        self._cleanup.check()
+        self._scope = anyio.CancelScope()
+        self._scope.__enter__()
+        self._cleanup.scopes.add(self._scope)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._cleanup.scopes.discard(self._scope)
+        self._scope.__exit__(kind, error, traceback)
+        if error is None:
+            self._cleanup.check()

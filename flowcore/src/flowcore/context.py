@@ -12,6 +12,9 @@ from flowcore.run import Run
 from flowcore.schema import FlowResponse, FlowStreamChunk
 from flowcore.worker import from_worker, is_worker
 
+_set = object.__setattr__
+"""Sets the context's own attributes, for which its ``__setattr__`` has to look first."""
+
 
 class FlowContext:
     """The values that the ops of one run share, and their way to the caller.
@@ -25,9 +28,9 @@ class FlowContext:
     __slots__ = ("_op", "_run", "emitted")
 
     def __init__(self, run: Run, op: str) -> None:
-        self._run = run
-        self._op = op
-        self.emitted = 0
+        _set(self, "_run", run)
+        _set(self, "_op", op)
+        _set(self, "emitted", 0)
 
     _run: Run
     _op: str
@@ -64,8 +67,9 @@ class FlowContext:
             await checkpoint()
         for owned in accepted:
             # Counted first: a chunk that may be on its way must not be sent again by another try.
-            self.emitted += 1
-            await self._run.send(owned, self._op)
+            _set(self, "emitted", self.emitted + 1)
+            if not self._run.push(owned):
+                await self._run.send(owned, self._op)
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic_core import from_json
 
 from flowcore.channel import OwnedChunk
 from flowcore.errors import ChunkError
 from flowcore.failure import error_text
 from flowcore.payload import json_bytes, repair_surrogates
-from flowcore.schema import ChunkEnum, FlowStreamChunk
+from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 
 _SPLIT_TYPES = frozenset({ChunkEnum.ANSWER, ChunkEnum.THINK})
+_ANSWER, _THINK = ChunkEnum.ANSWER, ChunkEnum.THINK
+_FIELDS = set(FlowStreamChunk.model_fields)
+_set = object.__setattr__
 
 
 def check_chunk(chunk: object, op: str) -> None:
@@ -24,6 +29,48 @@ def check_chunk(chunk: object, op: str) -> None:
             f"op {op!r} emitted {str(chunk)[:100]!r}, which is not a FlowStreamChunk; "
             "for a text write FlowStreamChunk(chunk=…)"
         )
+
+
+def copy_text(chunk: FlowStreamChunk, run_id: str) -> OwnedChunk | None:
+    """Return what :func:`own_chunk` returns for a chunk of plain text, or None for others.
+
+    Most chunks are plain text, which needs no validation: this costs a quarter.
+    """
+    kind, text = chunk.chunk_type, chunk.chunk
+    if (
+        not (kind is _ANSWER or kind is _THINK)
+        or type(text) is not str
+        or not text
+        or chunk.done is not False
+        or chunk.metadata != {}
+    ):
+        return None
+    return _own_text(text, run_id, kind)
+
+
+def _own_text(text: str, run_id: str, kind: ChunkEnum) -> OwnedChunk | None:
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        return None  # a lone surrogate
+    return OwnedChunk(text_chunk(text, run_id, kind), size)
+
+
+def text_chunk(text: str, run_id: str, kind: ChunkEnum = _ANSWER) -> FlowStreamChunk:
+    """Return a chunk as pydantic would make it of these valid values, for half of the cost."""
+    chunk = FlowStreamChunk.__new__(FlowStreamChunk)
+    fields: dict[str, Any] = {
+        "flow_id": run_id,
+        "chunk_type": kind,
+        "chunk": text,
+        "done": False,
+        "metadata": {},
+    }
+    _set(chunk, "__dict__", fields)
+    _set(chunk, "__pydantic_fields_set__", _FIELDS)  # shared: there are no others to be added
+    _set(chunk, "__pydantic_extra__", None)
+    _set(chunk, "__pydantic_private__", None)
+    return chunk
 
 
 def own_chunk(chunk: FlowStreamChunk, run_id: str, op: str) -> OwnedChunk:
@@ -69,6 +116,39 @@ def own_chunk(chunk: FlowStreamChunk, run_id: str, op: str) -> OwnedChunk:
             f"op {op!r} emitted {what} that cannot be streamed: {error_text(error)}"
         ) from None
     return OwnedChunk(owned, size)
+
+
+def own_answer(response: FlowResponse, run_id: str, flow: str, limit: int) -> list[FlowStreamChunk]:
+    """Return the answer of a run as chunks, none if it is empty, and make the response own it.
+
+    Args:
+        response: What the ops answered; what of it is changed is its form, not its meaning.
+        run_id: Identifier of the run.
+        flow: Name of the flow, for messages.
+        limit: How large each chunk of a text may be, in bytes.
+
+    Raises:
+        ChunkError: If the answer or the metadata have no JSON form.
+    """
+    answer, metadata = response.answer, response.metadata
+    owned = None
+    if answer == "" and not metadata:
+        return []
+    if type(answer) is str and not metadata:
+        owned = _own_text(answer, run_id, _ANSWER)
+    if owned is None:
+        chunk = FlowStreamChunk.model_construct(
+            chunk_type=_ANSWER, chunk=answer, done=False, metadata=metadata
+        )
+        owned = own_chunk(chunk, run_id, flow)
+        answer = response.answer = owned.chunk.chunk
+        response.metadata = owned.chunk.metadata
+    if answer == "":
+        return []
+    pieces = [owned]
+    if owned.size > limit and isinstance(answer, str):
+        pieces = split_text(owned, flow, limit)
+    return [piece.chunk for piece in pieces]
 
 
 def split_text(owned: OwnedChunk, op: str, limit: int) -> list[OwnedChunk]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -189,6 +189,6 @@ class Flow:
             yield depth, op
             pending += [(depth + 1, child) for _, child in reversed(list(op.children()))]
 
-    async def execute(self, run: Run) -> None:
-        """Run the flow's ops, on copies that belong to ``run``."""
-        await self.op.bind(run).async_call()
+    def execute(self, run: Run) -> Awaitable[object]:
+        """Return what runs the flow's ops, on copies that belong to ``run``."""
+        return self.op.bind(run).async_call()

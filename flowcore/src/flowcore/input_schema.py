@@ -97,7 +97,8 @@ class InputSchema:
                 that of a list it is only the first item with any.
         """
         # Runs must not share what they may append to.
-        return self._check(self._flow, self._adapter, {**deepcopy(self._defaults), **inputs})
+        given = {**deepcopy(self._defaults), **inputs} if self._defaults else dict(inputs)
+        return self._check(self._flow, self._adapter, given)
 
     @staticmethod
     def _check(

@@ -44,6 +44,7 @@ class Op:
         self.ops = SubOps()
         self._run: Run | None = None
         self._context: FlowContext | None = None
+        self._is_step = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -107,16 +108,16 @@ class Op:
         Lists, dicts and sets that ``__init__`` made are copied too; other objects are shared.
         """
         clone = object.__new__(type(self))
-        clone.__dict__ = {
-            key: own_copy(value, run) if isinstance(value, COPIED) else value
-            for key, value in vars(self).items()
-        }
+        clone.__dict__ = own = vars(self).copy()
+        for key, value in vars(self).items():
+            if type(value) not in _SCALARS and isinstance(value, COPIED):
+                own[key] = own_copy(value, run)
         clone._run = run
         clone._context = FlowContext(run, self.name)
         return clone
 
     async def async_call(self, **values: Any) -> Any:
-        """Run this op; it has to belong to a run.
+        """Run this op, with its retries and its fallback; it has to belong to a run.
 
         Args:
             **values: Set in the context first.
@@ -124,6 +125,15 @@ class Op:
         Returns:
             What the op returns.
         """
+        run = self.run
+        if values:
+            run.data.update(values)
+        if self._is_step:
+            return await self._perform(run)  # in what encloses the sequence
+        with run.cleanup.enclosed():
+            return await self._perform(run)
+
+    async def _perform(self, run: Run) -> Any:
         raise NotImplementedError
 
     def emitted(self) -> int:
@@ -132,7 +142,7 @@ class Op:
 
 
 class SequentialOp(Op):
-    """Runs ops one after the other: ``a >> b``."""
+    """Runs ops one after the other: ``a >> b``; returns what the last one returned."""
 
     def __init__(self, steps: Sequence[Op]) -> None:
         super().__init__()
@@ -141,17 +151,23 @@ class SequentialOp(Op):
     def __lshift__(self, others: object) -> NoReturn:
         _refuse_sub_ops("a sequence")
 
-    async def async_call(self, **values: Any) -> Any:
-        """Run the steps in order and return what the last one returned."""
-        self.context.update(values)
+    def bind(self, run: Run) -> Self:
+        """Return a copy of the sequence, with copies of its steps."""
+        clone = super().bind(run)
+        for op in clone.steps:
+            op._is_step = True  # noqa: SLF001 - a sequence and its steps belong together
+        return clone
+
+    async def _perform(self, run: Run) -> Any:
         result = None
         for op in self.steps:
+            run.cleanup.check()
             result = await op.async_call()
         return result
 
 
 class ParallelOp(Op):
-    """Runs ops at the same time: ``a | b``.
+    """Runs ops at the same time: ``a | b``; returns what they returned, in the order written.
 
     The first that fails cancels the others; its exception is raised as it is.
     """
@@ -163,9 +179,7 @@ class ParallelOp(Op):
     def __lshift__(self, others: object) -> NoReturn:
         _refuse_sub_ops("parallel ops")
 
-    async def async_call(self, **values: Any) -> list[Any]:
-        """Run the branches and return what they returned, in the order written."""
-        self.context.update(values)
+    async def _perform(self, run: Run) -> list[Any]:
         results: list[Any] = [None] * len(self.branches)
         failure: Exception | None = None
 
@@ -178,9 +192,9 @@ class ParallelOp(Op):
             if error := await outcome(call):
                 if group.cancel_scope.cancel_called or anyio.current_effective_deadline() == -inf:
                     text = "run %s: op %r failed while it was cancelled: %s"
-                    logger.warning(text, self.run.id, op.name, error_text(error))
+                    logger.warning(text, run.id, op.name, error_text(error))
                 failure = failure or error
-                self.run.cleanup.begin(self, failure)
+                run.cleanup.begin(self, failure)
                 group.cancel_scope.cancel()
 
         try:
@@ -188,7 +202,7 @@ class ParallelOp(Op):
                 for index, op in enumerate(self.branches):
                     group.start_soon(branch, index, op)
         finally:
-            self.run.cleanup.end(self)
+            run.cleanup.end(self)
         if failure is not None:
             raise failure
         return results
@@ -255,7 +269,7 @@ def check_tree(root: Op) -> None:
 def own_copy(value: Any, run: Run | None = None) -> Any:
     """Copy lists, dicts, sets and what they hold of these; bind ops; share everything else."""
     if copier := _COPIERS.get(value.__class__):
-        return copier(value, run)
+        return copier(value, run) if value else value.__class__()
     if isinstance(value, Op):
         return value if run is None else value.bind(run)
     if not isinstance(value, COPIED):
@@ -296,5 +310,7 @@ _COPIERS: Mapping[type, Callable[[Any, Run | None], Any]] = {
     **{kind: _copy_items(kind) for kind in (list, tuple, set)},
     **{kind: _copy_values(kind) for kind in (dict, SubOps)},
 }
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+"""The types of most attributes, which need no closer look."""
 COPIED = (Op, list, dict, set, tuple, deque, bytearray)
 """Types whose values each run gets a copy of."""

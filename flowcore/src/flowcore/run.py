@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowcore.channel import Channel, OwnedChunk
 from flowcore.cleanup import Cleanup
-from flowcore.emission import check_chunk, own_chunk, plain_text, split_text
+from flowcore.emission import check_chunk, copy_text, own_answer, own_chunk, plain_text, split_text
 from flowcore.ending import cancelled_chunk, error_chunk
 from flowcore.errors import ChunkError, RunCancelledError, RunFailedError, RunTimeoutError
 from flowcore.failure import error_text, outcome
@@ -90,7 +91,7 @@ class Run:
         self._began = self._last_data = time.monotonic()
         self._cancelled = 0.0
         self._callbacks: list[Callable[[Run], object]] = []
-        self._finished = anyio.Event()
+        self._finished: anyio.Event | None = None
         self._stopped_by: Exception | None = None
         self._answered = False
         self._ended_by = ""
@@ -160,7 +161,9 @@ class Run:
 
     async def wait(self) -> None:
         """Wait until the run has ended, whatever its ending; it needs a reader to get there."""
-        await self._finished.wait()
+        if self.state is RunState.RUNNING:
+            self._finished = self._finished or anyio.Event()
+            await self._finished.wait()
 
     def raise_for_state(self) -> None:
         """Raise what ended the run, unless it is done.
@@ -189,19 +192,21 @@ class Run:
             ChunkError: If the payload has no JSON form, or is too large.
         """
         check_chunk(chunk, op)
-        kind = chunk.chunk_type
-        if kind == ChunkEnum.ERROR:
-            raise RunFailedError(
-                plain_text(chunk.chunk) or "the op reported an error", chunk.metadata
-            )
-        if kind == ChunkEnum.DONE:
-            self._ended_by = f"the done chunk of op {op!r}"
-            return []
-        if self._ended_by:
-            self._drop(op)
-        if self._ended_by or chunk.chunk == "":
-            return []
-        owned = own_chunk(chunk, self.id, op)
+        owned = None if self._ended_by else copy_text(chunk, self.id)
+        if owned is None:
+            kind = chunk.chunk_type
+            if kind == ChunkEnum.ERROR:
+                raise RunFailedError(
+                    plain_text(chunk.chunk) or "the op reported an error", chunk.metadata
+                )
+            if kind == ChunkEnum.DONE:
+                self._ended_by = f"the done chunk of op {op!r}"
+                return []
+            if self._ended_by:
+                self._drop(op)
+            if self._ended_by or chunk.chunk == "":
+                return []
+            owned = own_chunk(chunk, self.id, op)
         accepted = [owned]
         if owned.size > self.limits.max_chunk_bytes:
             accepted = split_text(owned, op, self.limits.max_chunk_bytes)
@@ -216,8 +221,14 @@ class Run:
             self._answered = True
         return accepted
 
+    def push(self, owned: OwnedChunk) -> bool:
+        """Queue an accepted chunk, unless that takes :meth:`send`; return whether it is queued."""
+        return not self._cancelled and self._channel.push(owned)
+
     async def send(self, owned: OwnedChunk, op: str) -> None:
         """Queue an accepted chunk, and wait where the reader is slow."""
+        if self._cancelled:
+            await checkpoint_if_cancelled()
         try:
             await self._channel.send(owned)
         except anyio.ClosedResourceError:
@@ -306,7 +317,9 @@ class Run:
         last: list[FlowStreamChunk] = []
         if state is RunState.DONE:
             try:
-                last = self._unstreamed_answer()
+                answer = own_answer(self.response, self.id, self.flow, self.limits.max_chunk_bytes)
+                last = [] if self._answered else answer
+                self.chunks += len(last)
             except ChunkError as fault:
                 state, error = RunState.FAILED, fault
         if state is not RunState.DONE:
@@ -317,31 +330,12 @@ class Run:
         self._ended_by = self._ended_by or "the end of the run"
         self.ended_at = time.time()
         self._channel.close(last)
-        self._finished.set()
+        if self._finished is not None:
+            self._finished.set()
         if self.observer is not None:
             self.observer.run_finished(self, error)
         for callback in self._callbacks:
             callback(self)
-
-    def _unstreamed_answer(self) -> list[FlowStreamChunk]:
-        response = self.response
-        if response.answer == "" and not response.metadata:
-            return []
-        chunk = FlowStreamChunk.model_construct(
-            chunk_type=ChunkEnum.ANSWER,
-            chunk=response.answer,
-            done=False,
-            metadata=response.metadata,
-        )
-        owned = own_chunk(chunk, self.id, self.flow)
-        response.answer, response.metadata = owned.chunk.chunk, owned.chunk.metadata
-        if self._answered or response.answer == "":
-            return []
-        pieces = [owned]
-        if owned.size > self.limits.max_chunk_bytes and isinstance(response.answer, str):
-            pieces = split_text(owned, self.flow, self.limits.max_chunk_bytes)
-        self.chunks += len(pieces)
-        return [piece.chunk for piece in pieces]
 
     def _tell(self, error: Exception | None) -> FlowStreamChunk:
         if error is None:

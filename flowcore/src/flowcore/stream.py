@@ -9,7 +9,7 @@ import anyio
 
 from flowcore.errors import ChunkError
 from flowcore.payload import json_bytes
-from flowcore.run import Run
+from flowcore.run import Run, RunState
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 
 CANCEL_TIMEOUT = 5.0
@@ -44,9 +44,10 @@ class ChunkStream:
 
 async def leave(run: Run) -> None:
     """Stop reading a run: cancel it if it has not ended, and wait for its cleanup."""
-    run.cancel()
-    with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
-        await run.wait()
+    if run.state is RunState.RUNNING:
+        run.cancel()
+        with anyio.move_on_after(CANCEL_TIMEOUT, shield=True):
+            await run.wait()
     run.cancel()
 
 
@@ -64,15 +65,18 @@ async def read_response(run: Run) -> FlowResponse:
     answers: list[str | dict[str, Any] | list[Any]] = []
     size, limit = 0, run.limits.max_answer_bytes
     try:
-        async for chunk in ChunkStream(run):
-            if chunk.chunk_type is not ChunkEnum.ANSWER or size > limit:
+        while batch := await run.receive():
+            payloads = [chunk.chunk for chunk in batch if chunk.chunk_type is ChunkEnum.ANSWER]
+            if not payloads or size > limit:
                 continue
-            answers.append(chunk.chunk)
-            size += len(json_bytes(chunk.chunk))
+            answers += payloads
+            size += len(json_bytes(payloads)) - len(payloads) - 1  # brackets and commas
             if size > limit:
                 answers.clear()
                 text = f"the answer of flow {run.flow!r} is larger than max_answer_bytes, {limit}"
                 run.fail(ChunkError(text))
+        await run.wait()
+        run.raise_for_state()
     finally:
         await leave(run)
     if run.response.answer == "" and answers:

@@ -15,6 +15,7 @@ from flowcore.failure import error_text
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
 from flowcore.op import COPIED, Op, own_copy
 from flowcore.prompt import Prompts, prompt_file
+from flowcore.run import Run
 from flowcore.vector_store import BaseVectorStore
 
 logger = logging.getLogger("flowcore")
@@ -177,17 +178,7 @@ class UserOp(Op, ABC):
 
     # --- execution ---
 
-    async def async_call(self, **values: Any) -> Any:
-        """Run this op with its retries and its fallback, such as a sub-op: ``self.ops.search``.
-
-        Args:
-            **values: Set in the context first.
-
-        Returns:
-            What the op's ``async_execute`` or ``execute`` returned.
-        """
-        run = self.run
-        self.context.update(values)
+    async def _perform(self, run: Run) -> Any:
         if run.observer is not None:
             run.observer.op_started(run, self)
         streams: list[ChatStream] = []
@@ -195,8 +186,7 @@ class UserOp(Op, ABC):
         run.active_ops.append(self)
         failure: BaseException | None = None
         try:
-            with run.cleanup.enclosed():
-                return await self._try()
+            return await self._try()
         except BaseException as error:
             failure = error
             raise
@@ -211,22 +201,19 @@ class UserOp(Op, ABC):
             failure = None
 
     async def _try(self) -> Any:
-        tries = 1
+        left = self.max_retries
         while True:
-            emitted = self.emitted()
+            left -= 1
+            emitted = self.emitted() if left else 0
             try:
                 return await self._attempt()
             except Exception as error:  # noqa: BLE001 - _fail raises it
-                if tries < self.max_retries and self.emitted() == emitted:
-                    tries += 1
-                    logger.warning(
-                        "run %s: op %r failed: %s; next try",
-                        self.run.id,
-                        self.name,
-                        error_text(error),
-                    )
-                    continue
-                return await self._fail(error)
+                if not left or self.emitted() != emitted:
+                    return await self._fail(error)
+                logger.warning(
+                    "run %s: op %r failed: %s; next try",
+                    *(self.run.id, self.name, error_text(error)),
+                )
 
     async def _fail(self, error: Exception) -> Any:
         if self._has_fallback():

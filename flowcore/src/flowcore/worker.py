@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+from anyio.lowlevel import checkpoint
 
 from flowcore.errors import RunCancelledError, RunFailedError
 from flowcore.failure import error_text
@@ -24,12 +25,17 @@ T = TypeVar("T")
 
 _in_worker: ContextVar[bool] = ContextVar("in_worker", default=False)
 
-_thread = threading.local()
+
+class _Thread(threading.local):
+    call: _Call | None = None
+
+
+_thread = _Thread()
 
 
 def is_worker() -> bool:
     """Whether the calling thread is a worker that runs a sync op."""
-    return getattr(_thread, "call", None) is not None
+    return _thread.call is not None
 
 
 async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
@@ -148,7 +154,7 @@ def from_worker(
         RunCancelledError: If the op is cancelled meanwhile, or was before.
         RuntimeError: If the calling thread was not started by flowcore (anyio).
     """
-    call: _Call = getattr(_thread, "call", None) or _Call()
+    call = _thread.call or _Call()
     return anyio.from_thread.run(_run_in_loop, call, partial(function, *args, **kwargs))
 
 
@@ -157,9 +163,10 @@ async def _run_in_loop(call: _Call, function: Callable[[], Coroutine[Any, Any, T
     # and what is in a scope that was left is never cancelled, or for ever.
     with anyio.CancelScope(shield=True) as scope:
         call.scopes.add(scope)
-        if call.left:
-            scope.cancel()
         try:
+            if call.left:
+                scope.cancel()
+                await checkpoint()
             return await function()
         finally:
             call.ended(scope)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -24,9 +25,9 @@ prompt, at the next batch of it."""
 class Generation:
     """One reply, from the request to its last chunk.
 
-    Chunks wait for the reader without a bound of their own: the limit of the reply's tokens bounds
-    them. The engine generates all replies in one batch, so to halt one of them would not save the
-    others anything, and would keep the thread from the requests that wait.
+    What the engine reports waits for the reader without a bound of its own: the limit of the
+    reply's tokens bounds it. The engine generates all replies in one batch, so to halt one of them
+    would not save the others anything, and would keep the thread from the requests that wait.
 
     Args:
         model: The model that generates.
@@ -37,8 +38,10 @@ class Generation:
     def __init__(self, model: Model, body: bytes, threads: ThreadPoolExecutor) -> None:
         self._model = model
         self._body = body
-        self._stop = threading.Event()
-        self._handoff: Handoff[FlowStreamChunk | Exception | None] = Handoff()
+        self._reply = Reply()
+        self._chunks: deque[FlowStreamChunk] = deque()
+        self._reports: Handoff[bytes | Exception | None] = Handoff()
+        self._stopped = False
         self._ended = False
         self._future: Future[None] = threads.submit(self._work)
 
@@ -48,69 +51,59 @@ class Generation:
         Raises:
             BackendError: If the model or the engine fails.
         """
-        item = await self._handoff.get()
-        if isinstance(item, FlowStreamChunk):
-            return item
-        self._ended = True
-        if item is None:
-            return None
-        raise item
+        while not self._chunks:
+            if self._ended:
+                return None
+            self._take(await self._reports.get())
+        return self._chunks.popleft()
 
     def abort(self) -> None:
         """End the generation; its reader gets an error."""
-        self._stop.set()
+        self._stopped = True
 
     async def stop(self) -> None:
         """End the generation, and wait a moment for its thread."""
-        self._stop.set()
+        self._stopped = True
         if self._ended or self._future.cancel():
             return
         with anyio.move_on_after(STOP_SECONDS, shield=True) as scope:
-            while isinstance(await self._handoff.get(), FlowStreamChunk):
+            while isinstance(await self._reports.get(), bytes):
                 pass
         if scope.cancelled_caught:
             logger.info("a stopped generation is still within a prompt or a load; it ends later")
 
+    def _take(self, report: bytes | Exception | None) -> None:
+        if isinstance(report, bytes):
+            self._chunks.extend(self._reply.feed(report))
+            return
+        self._ended = True
+        if isinstance(report, RuntimeError):
+            raise self._reply.raised(report) from report
+        if report is not None:
+            raise report
+        self._chunks.extend(self._reply.finish())
+
     def _work(self) -> None:
         end: Exception | None = None
         try:
-            self._generate()
+            self._check_stop()
+            self._model.server().handle_chat_completions(self._body, self._report)
+            self._check_stop()
         except Exception as error:  # noqa: BLE001  raised where the reply is read
             end = error
-        self._put(end)
+        with suppress(RuntimeError):  # the event loop is gone, and the reader with it
+            self._reports.put(end)
 
-    def _generate(self) -> None:
-        reply = Reply()
-        failures: list[Exception] = []
-
-        def report(data: bytes) -> bool:
-            # The engine swallows what is raised here.
+    def _report(self, data: bytes) -> bool:
+        # Called for each token, by a thread that holds Python's lock meanwhile and whose caches
+        # the engine has emptied: so the least is done here, and the rest where the reply is read.
+        if not self._stopped:
             try:
-                return self._stop.is_set() or not all(map(self._put, reply.feed(data)))
-            except Exception as error:  # noqa: BLE001
-                failures.append(error)
-                return True
-
-        self._check_stop()
-        server = self._model.server()
-        try:
-            server.handle_chat_completions(self._body, report)
-        except RuntimeError as error:
-            raise reply.raised(error) from error
-        if failures:
-            raise failures[0]
-        self._check_stop()
-        for chunk in reply.finish():
-            self._put(chunk)
+                self._reports.put(data)
+            except RuntimeError:
+                self._stopped = True  # the event loop is gone, and the reader with it
+        return self._stopped
 
     def _check_stop(self) -> None:
-        if self._stop.is_set():
+        if self._stopped:
             raise BackendError("the model was closed within a reply", code="closed")
-
-    def _put(self, item: FlowStreamChunk | Exception | None) -> bool:
-        try:
-            self._handoff.put(item)
-        except RuntimeError:
-            # The event loop is gone, and the reader with it.
-            self._stop.set()
-        return not self._stop.is_set()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
-
-import anyio
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -20,8 +18,8 @@ class Handoff(Generic[T]):
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
-        self._ready = anyio.Event()
-        self._call_soon = _call_soon()
+        self._announced = False
+        self._bell = _bell()
 
     def put(self, item: T) -> None:
         """Add an item, from any thread.
@@ -30,26 +28,69 @@ class Handoff(Generic[T]):
             RuntimeError: If the event loop has been closed.
         """
         self._items.append(item)
-        self._call_soon(self._wake)
+        # In this order, and the opposite one in _wake: what the loop does not see, it hears of.
+        if not self._announced:
+            self._announced = True
+            self._bell.call_soon(self._wake)
 
     async def get(self) -> T:
         """Return the oldest item; wait where there is none."""
         while not self._items:
-            # No lock: whatever is put from here on calls _wake after this task has paused.
-            self._ready = anyio.Event()
-            await self._ready.wait()
+            # No lock: for whatever is put from here on, _wake runs after this task has paused.
+            await self._bell.wait()
         return self._items.popleft()
 
     def _wake(self) -> None:
-        self._ready.set()
+        self._announced = False
+        self._bell.ring()
 
 
-def _call_soon() -> Callable[[Callable[[], None]], object]:
-    # anyio can call into the loop from a thread, but only to wait for the result; a thread that
-    # waits for each token would slow the model.
-    try:
-        return asyncio.get_running_loop().call_soon_threadsafe
-    except RuntimeError:
+_CallSoon = Callable[[Callable[[], None]], object]
+
+
+class _Bell(Protocol):
+    """Wakes one task. anyio's Event would do, at several times the cost for each token."""
+
+    call_soon: _CallSoon
+    """Has a function called in the event loop, from any thread, without waiting for it."""
+
+    def wait(self) -> Awaitable[None]: ...
+
+    def ring(self) -> None: ...
+
+
+class _AsyncioBell:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.call_soon: _CallSoon = loop.call_soon_threadsafe
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+
+    def wait(self) -> Awaitable[None]:
+        self._future = self._loop.create_future()
+        return self._future
+
+    def ring(self) -> None:
+        # It is done if the task that waits was cancelled.
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class _TrioBell:
+    def __init__(self) -> None:
         import trio  # noqa: PLC0415  only where it runs
 
-        return trio.lowlevel.current_trio_token().run_sync_soon
+        self.call_soon: _CallSoon = trio.lowlevel.current_trio_token().run_sync_soon
+        self._lot = trio.lowlevel.ParkingLot()
+
+    def wait(self) -> Awaitable[None]:
+        return self._lot.park()
+
+    def ring(self) -> None:
+        self._lot.unpark_all()
+
+
+def _bell() -> _Bell:
+    try:
+        return _AsyncioBell(asyncio.get_running_loop())
+    except RuntimeError:
+        return _TrioBell()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
+
+from pydantic_core import from_json
 
 from flowcore import BackendError, ChunkEnum, FlowStreamChunk, ToolCall
 
@@ -25,7 +26,7 @@ class Reply:
         Raises:
             BackendError: If the engine reports an error.
         """
-        report: dict[str, Any] = json.loads(data)
+        report: dict[str, Any] = from_json(data)
         if "error" in report:
             raise self._error(report["error"])
         self.begun = True

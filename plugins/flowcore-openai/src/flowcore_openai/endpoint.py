@@ -12,6 +12,7 @@ import openai
 
 from flowcore_openai.exchange import Exchange
 from flowcore_openai.failures import Failures
+from flowcore_openai.network import use_body_streams
 from flowcore_openai.patience import Patience
 from flowcore_openai.refusal import refuse_errors
 from flowcore_openai.settings import EndpointSettings
@@ -49,6 +50,7 @@ class Endpoint:
             ),
             timeout=timeout,
         )
+        use_body_streams(http_client)
         self._client = openai.AsyncOpenAI(
             api_key=settings.api_key.get_secret_value() if settings.api_key else _NO_KEY,
             base_url=url._replace(netloc=host, query="", fragment="").geturl(),

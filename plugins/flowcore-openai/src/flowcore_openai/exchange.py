@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import anyio
+import httpcore2
 import httpx2
 import openai
 
 from flowcore import BackendError
 from flowcore_openai.failures import Failures
+from flowcore_openai.network import BodyStream
 from flowcore_openai.patience import Patience
 
 T = TypeVar("T")
@@ -29,6 +31,12 @@ _CODES: dict[type[Exception], tuple[str, str]] = {
     httpx2.LocalProtocolError: ("upstream_rejected", "the request cannot be sent"),
     httpx2.DecodingError: ("upstream_invalid", "the answer cannot be decompressed"),
 }
+_FAILURES = (
+    openai.OpenAIError,
+    httpx2.RequestError,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+)
 _TIMEOUTS = {
     "upstream_timeout_first_token": "no content within first_token_timeout",
     "upstream_timeout_idle": "no data within idle_timeout",
@@ -58,6 +66,7 @@ class Exchange:
         self._patience = patience
         self._response: httpx2.Response
         self._body: AsyncGenerator[bytes, None]
+        self._stream: BodyStream | None = None
 
     @property
     def media_type(self) -> str:
@@ -70,6 +79,9 @@ class Exchange:
         response = await self._timed(manager.__aenter__)
         self._response = response.http_response
         self._body = self._response.aiter_bytes()
+        stream = self._response.extensions.get("network_stream")
+        if isinstance(stream, BodyStream) and self._is_plain() and stream.take_body():
+            self._stream = stream
         return self
 
     async def read(self) -> bytes | None:
@@ -82,7 +94,7 @@ class Exchange:
 
     async def drain(self) -> None:
         """Read a body that says no more to its end, so that its connection serves again."""
-        with anyio.move_on_after(_DRAIN_SECONDS), contextlib.suppress(httpx2.RequestError):
+        with anyio.move_on_after(_DRAIN_SECONDS), contextlib.suppress(*_FAILURES):
             while await self._next() is not None:
                 pass
 
@@ -96,7 +108,15 @@ class Exchange:
             await self._body.aclose()
             await self._response.aclose()
 
+    def _is_plain(self) -> bool:
+        headers = self._response.headers
+        return headers.get("transfer-encoding") == "chunked" and "content-encoding" not in headers
+
     async def _next(self) -> bytes | None:
+        if self._stream is not None:
+            if data := await self._stream.read_body():
+                return data
+            self._stream = None
         return await anext(self._body, None)
 
     async def _timed(self, step: Callable[[], Awaitable[T]]) -> T:
@@ -106,7 +126,7 @@ class Exchange:
         with anyio.CancelScope(deadline=deadline) as scope:
             try:
                 result = await step()
-            except (openai.OpenAIError, httpx2.RequestError) as exc:
+            except _FAILURES as exc:
                 # Raised below, not here: the SDK's exceptions hold the request with its key.
                 failure = self._failure(exc)
             else:

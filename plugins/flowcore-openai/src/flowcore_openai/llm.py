@@ -77,9 +77,12 @@ class OpenAICompatibleLLM(BaseLLM):
                             if reply.finish_reason is None:
                                 raise
                             data = None
+                        heard = False
                         for document in documents.end() if data is None else documents.feed(data):
+                            heard = True
                             for chunk in reply.feed(document):
                                 yield chunk
+                        if heard:
                             patience.heard(content=reply.has_content)
                     for chunk in reply.finish():
                         yield chunk

@@ -100,7 +100,11 @@ class Reply:
             self._add(ChunkEnum.ANSWER, content, chunks)
         if refusal := delta.get("refusal"):
             self._add(ChunkEnum.ANSWER, refusal, chunks)
-        for fragment in self._list(delta, "tool_calls"):
+        if "tool_calls" in delta:
+            self._take_tools(self._list(delta, "tool_calls"))
+
+    def _take_tools(self, fragments: list[dict[str, Any]]) -> None:
+        for fragment in fragments:
             self.has_content = True
             self._tools.feed(fragment, self._checked(fragment.get("function") or {}))
         # They are kept until they are whole, unlike text.
@@ -110,17 +114,17 @@ class Reply:
             )
 
     def _add(self, kind: ChunkEnum, content: object, chunks: list[FlowStreamChunk]) -> None:
-        if isinstance(content, list):
+        if isinstance(content, str):
+            self.has_content = True
+            if text := self._joiners[kind].feed(content):
+                chunks.append(FlowStreamChunk(chunk_type=kind, chunk=text))
+        elif isinstance(content, list):
             # Some models send typed parts: {"type": "thinking", "thinking": [...]}, {"text": "…"}.
             for item in cast("list[object]", content):
                 part = self._checked(item)
                 if thinking := part.get("thinking"):
                     self._add(ChunkEnum.THINK, thinking, chunks)
                 self._add(kind, part.get("text"), chunks)
-        elif isinstance(content, str):
-            self.has_content = True
-            if text := self._joiners[kind].feed(content):
-                chunks.append(FlowStreamChunk(chunk_type=kind, chunk=text))
         elif content is not None:
             raise self._invalid("text that is no text", repr(content))
 
@@ -143,7 +147,9 @@ class Reply:
             return []
         if not isinstance(items, list):
             raise self._invalid(f"{key!r} that is no list", repr(items))
-        return [self._checked(item) for item in cast("list[object]", items)]
+        for item in cast("list[object]", items):
+            self._checked(item)
+        return cast("list[dict[str, Any]]", items)
 
     def _checked(self, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):

@@ -1,0 +1,49 @@
+"""Facts about the machine and the code, without which figures mean nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from benchmarks.cores import Cores
+
+ROOT = Path(__file__).parent.parent
+
+
+def facts(cores: Cores) -> dict[str, str]:
+    """Return what runs where."""
+    return {
+        "processor": _first("/proc/cpuinfo", "model name") or platform.processor(),
+        "cores": str(os.cpu_count()),
+        "memory": _first("/proc/meminfo", "MemTotal"),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "pinning": str(cores),
+        "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "",
+    }
+
+
+def commit() -> str:
+    """Return the commit that is measured, with a mark if files differ from it."""
+    found = _git("rev-parse", "--short=12", "HEAD")
+    ours = ("flowcore", "flowcore-http", "plugins", "benchmarks", ":!benchmarks/results")
+    changed = _git("status", "--porcelain", "--", *ours)
+    return f"{found} with changes" if changed else found or "no commit"
+
+
+def _first(path: str, name: str) -> str:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.decode().strip()

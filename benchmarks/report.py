@@ -1,0 +1,99 @@
+"""The tables, as Markdown that can also be read as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.peer import Peer
+from benchmarks.results import TaskResults, Verdict, verdicts
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
+BEGIN = "<!-- benchmarks: begin; written by `nox -s bench` -->"
+END = "<!-- benchmarks: end -->"
+
+
+def number(value: float) -> str:
+    """Return a number with three digits that count, or all before the point."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.4f}"
+
+
+def task_report(results: TaskResults, peers: Mapping[str, Peer]) -> str:
+    """Return the table of a task, with its failures and targets."""
+    task = results.task
+    first, reference = task.figures[0], task.reference
+    compared = f"x {peers[reference].title}" if reference in results.rounds else ""
+    header = ["", *(f"{figure.title}, {figure.unit}" for figure in task.figures), compared]
+    order = sorted(
+        (name for name, rounds in results.rounds.items() if rounds),
+        key=lambda name: results.median(name, first.name) or 0.0,
+        reverse=first.better == "higher",
+    )
+    rows = [
+        [
+            peers[name].title,
+            *(_spread(results.values(name, figure.name)) for figure in task.figures),
+            _times(results.ratio(name, reference, first.name)),
+        ]
+        for name in order
+    ]
+    parts = [f"### {task.id}, {task.title}", _table(header, rows)]
+    parts += [f"- {peers[name].title} failed: {why}" for name, why in results.failures.items()]
+    parts += [f"- {_sentence(verdict, peers)}" for verdict in verdicts(results)]
+    return "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:])
+
+
+def _spread(values: Sequence[float]) -> str:
+    middle = sorted(values)[len(values) // 2] if len(values) % 2 else _mean_of_middle(values)
+    if len(values) == 1:
+        return number(middle)
+    return f"{number(middle)} ({number(min(values))} to {number(max(values))})"
+
+
+def _mean_of_middle(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(values) // 2
+    return (ordered[half - 1] + ordered[half]) / 2
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _sentence(verdict: Verdict, peers: Mapping[str, Peer]) -> str:
+    target, figure = verdict.target, verdict.figure
+    asked = number(verdict.wanted)
+    if target.of is not None:
+        plus = f" + {number(target.plus)} {figure.unit}" if target.plus else ""
+        asked += f" ({number(target.factor)} x {peers[target.of].title}{plus})"
+    bound = "at least" if figure.better == "higher" else "at most"
+    said = "**met**" if verdict.met else "**not met**"
+    return (
+        f"{peers[target.peer].title}, {figure.title}: {number(verdict.got)} {figure.unit}, "
+        f"wanted {bound} {asked}: {said}"
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    kept = [n for n, _ in enumerate(header) if n == 0 or any(row[n] for row in rows)]
+    cells = [[row[n] for n in kept] for row in (header, *rows)]
+    widths = [max(len(row[n]) for row in cells) for n in range(len(kept))]
+    lines = [[f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)] for row in cells]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_into_document(block: str) -> None:
+    """Replace what stands between the markers of the document.
+
+    Raises:
+        ValueError: The document lacks a marker.
+    """
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, found, rest = text.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise ValueError(f"{DOCUMENT} lacks the line {BEGIN!r} or {END!r}")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{block}\n\n{END}{after}", encoding="utf-8")

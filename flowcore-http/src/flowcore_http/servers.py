@@ -1,0 +1,85 @@
+"""Which server carries the service; its package is imported only where it is chosen.
+
+A server is a module of this package with a function ``server(settings)`` that returns a
+:class:`Server`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from flowcore import ConfigError, FlowApp
+from flowcore_http.settings import HttpSettings
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIFramework
+
+
+class Server(Protocol):
+    """Serves ASGI apps over HTTP/1.1, with settings that it has been given."""
+
+    async def __call__(
+        self, app: ASGIFramework, sock: socket.socket, stopped: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Serve ``app`` until ``stopped()`` returns, then close all connections.
+
+        No lifespan events are sent. When this is cancelled, connections are aborted at once.
+
+        Args:
+            app: The ASGI app.
+            sock: The listening socket.
+            stopped: Returns when the service is to stop.
+        """
+        ...
+
+
+class _Home(NamedTuple):
+    module: str
+    packages: tuple[str, ...]
+
+
+_HOMES = {
+    "hypercorn": _Home("flowcore_http.connections", ()),
+    "uvicorn": _Home("flowcore_http.uvicorn_server", ("uvicorn", "httptools")),
+}
+
+
+def check_server(app: FlowApp, settings: HttpSettings) -> None:
+    """Check that the server that is configured is installed.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if missing := _missing(settings.server):
+        raise ConfigError(_advice(settings.server, missing), app.config.origins.find(_SETTING))
+
+
+def server_of(settings: HttpSettings) -> Server:
+    """Return the server that the settings name, ready to serve as they say.
+
+    Raises:
+        ConfigError: If it is not installed, or a certificate cannot be read.
+    """
+    if missing := _missing(settings.server):
+        raise ConfigError(_advice(settings.server, missing))
+    return importlib.import_module(_HOMES[settings.server].module).server(settings)
+
+
+_SETTING = ("http", "server")
+
+
+def _missing(name: str) -> list[str]:
+    return [
+        package for package in _HOMES[name].packages if importlib.util.find_spec(package) is None
+    ]
+
+
+def _advice(name: str, missing: list[str]) -> str:
+    return (
+        f"http.server: {name} needs {' and '.join(missing)}; install flowcore-http[{name}], or "
+        "leave http.server out for hypercorn"
+    )

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks import report
+from benchmarks.chart import chart
+from benchmarks.load import Load
+from benchmarks.peer import all_peers
+from benchmarks.report import BEGIN, END, task_report, write_into_document
+from benchmarks.results import TaskResults, verdicts
+from benchmarks.server import Server
+from benchmarks.task import Figure, Target
+
+PEERS = all_peers()
+
+
+class Made:
+    id = "T0"
+    title = "made up"
+    figures = (Figure("rate", "throughput", "chunks/s", "higher"),)
+    reference = "fastapi"
+    targets = (Target("rate", 5, of="fastapi"), Target("rate", 100))
+    upstream = False
+
+    def measure(self, server: Server, load: Load) -> Mapping[str, float]:
+        raise NotImplementedError
+
+
+def made(ours: list[float], theirs: list[float]) -> TaskResults:
+    rounds = {"flowcore": ours, "fastapi": theirs}
+    return TaskResults(Made(), {name: [{"rate": n} for n in each] for name, each in rounds.items()})
+
+
+def test_ratios_are_taken_within_a_round():
+    # The machine is twice as fast in the last two rounds; the ratio stays.
+    results = made([50, 100, 100], [10, 20, 20])
+
+    assert results.ratio("flowcore", "fastapi", "rate") == 5
+    assert [verdict.met for verdict in verdicts(results)] == [True, True]
+
+
+def test_a_target_that_is_missed_in_most_rounds_is_not_met():
+    results = made([49, 51, 49], [10, 10, 10])
+
+    assert [verdict.met for verdict in verdicts(results)] == [False, False]
+    assert verdicts(results)[0].wanted == 50
+
+
+def test_the_table_tells_of_medians_spreads_ratios_targets_and_failures():
+    results = made([50, 52, 51], [10, 10, 10])
+    results.failures["quart"] = "in round 1: the server ended"
+
+    text = task_report(results, PEERS)
+
+    assert "| flowcore                   | 51 (50 to 52)        | 5.10" in text
+    assert "wanted at least 50 (5 x FastAPI + uvicorn, by hand): **met**" in text
+    assert "- Quart on Hypercorn, by hand failed: in round 1: the server ended" in text
+
+
+def test_a_target_without_its_peer_is_left_out():
+    results = made([50], [])
+
+    assert [verdict.target.of for verdict in verdicts(results)] == [None]
+    assert "flowcore" in task_report(results, PEERS)
+
+
+def test_the_chart_has_a_bar_for_each_peer_and_a_line_for_the_target():
+    svg = chart([made([50], [10])], PEERS)
+
+    assert svg.count("<rect") == 2
+    assert svg.count("<line") == 1
+
+
+def test_a_later_run_replaces_the_tables_and_nothing_else(tmp_path, monkeypatch):
+    document = tmp_path / "performance.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    monkeypatch.setattr(report, "DOCUMENT", document)
+
+    write_into_document("new")
+
+    assert document.read_text() == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+
+
+def test_the_document_has_its_markers():
+    text = report.DOCUMENT.read_text(encoding="utf-8")
+
+    assert text.index(BEGIN) < text.index(END)
