@@ -9,7 +9,6 @@ import re
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,6 @@ import httpx
 import pytest
 
 from flowcore import BaseAsyncOp, FlowStreamChunk
-from flowcore_http.access import AccessLog
 
 from .observed import observed
 
@@ -192,30 +190,6 @@ async def test_a_level_above_info_turns_the_access_log_off(serve, caplog):
 
 def post_health() -> bytes:
     return b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-
-
-async def test_the_access_log_costs_a_stream_little():
-    sends = 20_000
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        message = {"type": "http.response.body", "body": b"x", "more_body": True}
-        for _ in range(sends):
-            await send(message)
-
-    async def send(message: Any) -> None:
-        pass
-
-    scope: Any = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/"}
-    rounds: list[float] = []
-    for wrapped in (app, AccessLog(app, None)):  # pyright: ignore[reportArgumentType]
-        best = 1.0
-        for _ in range(5):
-            began = time.process_time()
-            await wrapped(dict(scope), None, send)  # pyright: ignore[reportArgumentType]
-            best = min(best, (time.process_time() - began) / sends)
-        rounds.append(best)
-
-    assert rounds[1] - rounds[0] < 2e-6
 
 
 # --- as a process

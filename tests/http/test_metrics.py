@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowcore import BackendError, BaseAsyncOp, FlowStreamChunk
-from flowcore_http.metrics import CODES, Metrics
+from flowcore_http.metrics import CODES
 
 from .observed import observed
 
@@ -150,9 +149,9 @@ async def test_requests_are_counted_by_endpoint_and_class_of_status(serve, clien
         return after("flowcore_http_requests_total", endpoint=endpoint, status=status)
 
     assert requests("/greet", "2xx") == 1
-    assert requests("/greet", "4xx") == 1
+    assert requests("/greet", "4xx") == 2
     assert requests("/health", "2xx") == 1
-    assert requests("other", "4xx") == 21
+    assert requests("other", "4xx") == 20
     assert not [value for value in after.values_of("endpoint") if "unknown" in value]
 
 
@@ -256,20 +255,6 @@ def test_the_prometheus_client_is_loaded_by_nothing_but_a_server():
     )
 
     assert done.stdout == "[]\n"
-
-
-def test_a_delivery_costs_well_under_a_microsecond(make_app):
-    metrics = Metrics(make_app({"greet": "GreetOp()"}, GreetOp))
-    run = type("Run", (), {"flow": "greet"})()
-    delivered = metrics.gap_meter(run)  # pyright: ignore[reportArgumentType]
-    rounds: list[float] = []
-    for _ in range(10):
-        began = time.process_time()
-        for _ in range(10_000):
-            delivered()
-        rounds.append((time.process_time() - began) / 10_000)
-
-    assert min(rounds) < 1e-6
 
 
 async def test_deadlines_and_ops_that_ignore_their_cancellation_are_counted(tmp_path: Path):

@@ -14,12 +14,11 @@ import httpx
 import pytest
 from limits.aio.storage import MemoryStorage
 from pydantic import ValidationError
-from quart import Request
-from werkzeug.datastructures import Headers
 
 from flowcore import BaseAsyncOp, ConfigError, FlowApp, FlowStreamChunk, load_config
 from flowcore_http import HttpSettings
 from flowcore_http.addresses import block_of, client_address, parse_address, parse_proxies
+from flowcore_http.exchange import Exchange
 from flowcore_http.problem import HttpProblem
 from flowcore_http.rate_limit import RateLimit, Windows, open_storage, parse_rate
 
@@ -452,21 +451,14 @@ def test_a_number_of_runs_that_is_none_is_refused(value):
 # --- addresses ---
 
 
-def request_from(peer: str | None, *forwarded: str) -> Request:
-    headers = Headers([("X-Forwarded-For", value) for value in forwarded])
-    client = None if peer is None else (peer, 1)
+def request_from(peer: str | None, *forwarded: str) -> Exchange:
     scope: Any = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
-        "scheme": "http", "path": "/", "raw_path": b"/", "query_string": b"", "root_path": "",
-        "headers": [], "client": client, "server": None, "state": {}, "extensions": {},
+        "type": "http", "http_version": "1.1", "method": "GET", "path": "/", "root_path": "",
+        "headers": [(b"x-forwarded-for", value.encode()) for value in forwarded],
+        "client": None if peer is None else (peer, 1),
     }  # fmt: skip
-
-    async def send_push_promise(path: str, headers: Headers) -> None:
-        raise NotImplementedError
-
-    return Request(
-        "GET", "http", "/", b"", headers, "", "1.1", scope, send_push_promise=send_push_promise
-    )
+    never: Any = None
+    return Exchange(scope, never, never)
 
 
 @pytest.mark.parametrize(

@@ -12,43 +12,25 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
 import httpx
 import pytest
-from quart import Quart, Response, request
-from werkzeug.datastructures import Headers
 
 from flowcore_http import HttpSettings, siblings
+from flowcore_http.connected import Connected
+from flowcore_http.exchange import BodyCutError, Exchange
 from flowcore_http.forwarded import is_forwarded
-from flowcore_http.inflight import CONNECTION_CLASS, InFlight
 from flowcore_http.listener import listen
 from flowcore_http.problem import HttpProblem
 from flowcore_http.servers import server_of
 from flowcore_http.siblings import Siblings, socket_path
-from flowcore_http.streamed import StreamedBody
 from tests.servers import SERVER
 
 if sys.platform == "win32":
     pytest.skip("there is one process on Windows", allow_module_level=True)
-
-
-class Body(StreamedBody):
-    """Sends each piece when the test has put it there."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    async def __anext__(self) -> bytes:
-        piece = await self._worker.pieces.get()
-        if not piece:
-            raise StopAsyncIteration
-        self._worker.sent += len(piece)
-        return piece
-
-    async def __aexit__(self, *_: object) -> None:
-        self._worker.left.set()
 
 
 class Worker:
@@ -65,38 +47,58 @@ class Worker:
         self.left = anyio.Event()
         self.silent = False
         self.stopping = False
-        self.quart = Quart("worker")
-        self.quart.asgi_http_class = CONNECTION_CLASS
-        self.quart.asgi_app = InFlight(self.quart.asgi_app)
-        self.quart.add_url_rule("/runs/<run>", "run", self._run, methods=["GET", "POST"])
-        self.quart.add_url_rule("/runs/<run>/events", "events", self._events)
-        self.quart.register_error_handler(HttpProblem, lambda error: error.response())
 
-    async def _run(self, run: str) -> Response:
-        if (other := await self._elsewhere(run)) is not None:
-            return other
-        text = f"{request.method} {request.full_path} of {self.pid}: {await request.get_data()}"
-        sent = request.headers.get("X-Sent", "")
-        headers = Headers([("X-Test", "a"), ("X-Test", "ä"), ("X-Sent", sent)])
-        return Response(text, 418, headers=headers, content_type="text/plain; x=y")
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._answer(exchange)
+        except HttpProblem as problem:
+            await exchange.refuse(problem)
+        except BodyCutError:
+            pass
+        finally:
+            exchange.end("client")
 
-    async def _events(self, run: str) -> Response:
-        if (other := await self._elsewhere(run)) is not None:
-            return other
-        response = Response(Body(self), content_type="text/event-stream")
-        response.timeout = None
-        return response
+    async def _answer(self, exchange: Exchange) -> None:
+        _, _, run, *rest = exchange.path.split("/")
+        if await self._passed_on(run, exchange):
+            return
+        if rest == ["events"]:
+            await self._stream(exchange)
+            return
+        body = await exchange.read_body(lambda _: None)
+        query = exchange.scope["query_string"].decode()
+        text = f"{exchange.method} {exchange.path}?{query} of {self.pid}: {body}"
+        headers = [
+            (b"content-type", b"text/plain; x=y"),
+            (b"x-test", b"a"),
+            (b"x-test", "ä".encode()),
+            (b"x-sent", exchange.field(b"x-sent").encode()),
+        ]
+        await exchange.answer(418, headers, text.encode())
 
-    async def _elsewhere(self, run: str) -> Response | None:
-        self.asked.append((run, is_forwarded(request)))
+    async def _stream(self, exchange: Exchange) -> None:
+        try:
+            async with Connected(exchange):
+                await exchange.start(200, [(b"content-type", b"text/event-stream")])
+                while piece := await self.pieces.get():
+                    await exchange.write(piece)
+                    self.sent += len(piece)
+                await exchange.write(b"", more=False)
+        finally:
+            self.left.set()
+
+    async def _passed_on(self, run: str, exchange: Exchange) -> bool:
+        self.asked.append((run, is_forwarded(exchange)))
         if self.silent:
             await anyio.sleep_forever()
         if self.stopping:
             raise HttpProblem(503, "stopping", "later")
         if run in self.runs:
-            return None
-        if (answer := await self.siblings.ask(request)) is not None:
-            return answer
+            return False
+        if (answer := await self.siblings.ask(exchange)) is not None:
+            await answer.pass_on(exchange)
+            return True
         raise HttpProblem(404, "unknown_run", "There is no such run.")
 
 
@@ -130,9 +132,9 @@ async def serve_both(
     *,
     task_status: anyio.abc.TaskStatus[None],
 ) -> None:
-    async with worker.siblings.listening(worker.quart, settings):
+    async with worker.siblings.listening(worker, settings):
         task_status.started()
-        await server_of(settings)(worker.quart, sock, stop.wait)
+        await server_of(settings)(worker, sock, stop.wait)
 
 
 @pytest.fixture

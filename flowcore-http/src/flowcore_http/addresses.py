@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Any, cast
 
-if TYPE_CHECKING:
-    from quart import Request
-
+from flowcore_http.exchange import Exchange
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -17,22 +14,21 @@ Network = IPv4Network | IPv6Network
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+")
 
 
-def client_address(request: Request, trusted: Sequence[Network]) -> Address | None:
+def client_address(exchange: Exchange, trusted: Sequence[Network]) -> Address | None:
     """Return the address of the client, or None where there is none, as at a Unix socket.
 
     It is the peer's. Where the peer is a trusted proxy, it is the last address in
     ``X-Forwarded-For`` that is not one: what stands before it may be the client's invention.
 
     Args:
-        request: The request.
+        exchange: The request.
         trusted: The proxies, as :func:`parse_proxies` returns them.
     """
-    # Not the property of the request: it can be set by a header of the client's.
-    peer = cast("Mapping[str, Any]", request.scope).get("client")
+    peer = exchange.scope.get("client")
     address = parse_address(peer[0]) if peer else None
     if address is None or not _is_in(address, trusted):
         return address
-    for entry in reversed(",".join(request.headers.getlist("X-Forwarded-For")).split(",")):
+    for entry in reversed(",".join(exchange.field_values(b"x-forwarded-for")).split(",")):
         before = parse_address(entry.strip())
         if before is None:
             break

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Quart, Response, g, request
-
 from flowcore import ConfigError, FlowApp, Run
 from flowcore_http.addresses import block_of, client_address, parse_proxies
 from flowcore_http.auth import PUBLIC, caller_of
+from flowcore_http.exchange import Exchange
 from flowcore_http.forwarded import is_forwarded
 from flowcore_http.hosts import check_host
 from flowcore_http.keys import load_keys
+from flowcore_http.problem import HttpProblem
 from flowcore_http.quota import RunQuota
 from flowcore_http.settings import HttpSettings
 
@@ -36,7 +36,9 @@ class Admission:
         self._app = app
         self._hosts = settings.allowed_hosts
         self._proxies = parse_proxies(settings.trusted_proxies)
-        self._quota = RunQuota(settings.max_runs_per_key)
+        self._quota = None
+        if settings.max_runs_per_key is not None:
+            self._quota = RunQuota(settings.max_runs_per_key)
         self._rate_limit = None
         if settings.rate_limit is not None:
             from flowcore_http.rate_limit import RateLimit  # noqa: PLC0415 - loads `limits`
@@ -49,44 +51,65 @@ class Admission:
                 origin = app.config.origins.find(("http", "rate_limit_storage"))
                 raise ConfigError(f"http.rate_limit_storage: {error}", origin) from None
 
-    def guard(self, quart: Quart) -> None:
-        """Have every request to ``quart`` checked; ``g.caller`` is then the name of its key."""
-        quart.before_request(self._check)
+    def check_host(self, exchange: Exchange) -> None:
+        """Check that the request is meant for this service.
 
-    async def _check(self) -> Response | None:
-        g.caller = ""
-        if not is_forwarded(request):
-            check_host(request, self._hosts)
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            # The same for every path: what exists is told to those with a key only.
-            return Response(status=204)
+        Raises:
+            HttpProblem: If it names another host.
+        """
+        if not is_forwarded(exchange):
+            check_host(exchange, self._hosts)
+
+    async def check(self, exchange: Exchange) -> None:
+        """Check a request; ``exchange.caller`` is then the name of its key.
+
+        Raises:
+            HttpProblem: If it is malformed, bears no valid key, or comes too often.
+        """
+        _check_protocol(exchange)
+        self.check_host(exchange)
         if self.keys:
-            g.caller = caller_of(request, self.keys)
-        if is_forwarded(request):
+            exchange.caller = caller_of(exchange, self.keys)
+        if is_forwarded(exchange):
             # Another process has counted it; the key tells whose runs it may see.
-            return None
-        client = self._client()
-        if self._rate_limit is not None and request.endpoint not in _UNCOUNTED:
-            await self._rate_limit.check(client)
+            return
+        if self._rate_limit is not None and exchange.endpoint not in _UNCOUNTED:
+            await self._rate_limit.check(self._client(exchange))
         # A request that reads on does not start a run; `start` has the last word.
-        if (request.endpoint or "").startswith("flow:") and "Last-Event-ID" not in request.headers:
-            self._quota.check(client)
-        return None
+        if (
+            self._quota is not None
+            and exchange.endpoint.startswith("flow:")
+            and b"last-event-id" not in exchange.fields
+        ):
+            self._quota.check(self._client(exchange))
 
-    def start(self, flow: str, inputs: Mapping[str, Any]) -> Run:
-        """Start a run for the current request and count it as its client's.
+    def start(self, exchange: Exchange, flow: str, inputs: Mapping[str, Any]) -> Run:
+        """Start a run for a request and count it as its client's.
 
         Raises:
             HttpProblem: 429 if the client has as many runs as it may.
             InputError: If the inputs do not fit the flow.
         """
-        client = self._client()
+        if self._quota is None:
+            return self._app.start(flow, inputs)
+        client = self._client(exchange)
         self._quota.check(client)
         run = self._app.start(flow, inputs)
         self._quota.count(client, run)
         return run
 
-    def _client(self) -> str:
-        """Return whom the current request counts for: its key, or else its address."""
-        caller: str = g.caller
-        return f"key {caller}" if caller else block_of(client_address(request, self._proxies))
+    def _client(self, exchange: Exchange) -> str:
+        """Return whom a request counts for: its key, or else its address."""
+        if exchange.caller:
+            return f"key {exchange.caller}"
+        return block_of(client_address(exchange, self._proxies))
+
+
+def _check_protocol(exchange: Exchange) -> None:
+    # Some server's HTTP/2 has no back-pressure: a stalled reader would fill the memory.
+    if exchange.scope["http_version"].startswith("2"):
+        raise HttpProblem(505, "http_version_not_supported", "Use HTTP/1.1.")
+    if b"transfer-encoding" in exchange.fields and b"content-length" in exchange.fields:
+        # RFC 9112, section 6.3: such a request may be an attempt at smuggling another.
+        detail = "Content-Length and Transfer-Encoding exclude each other."
+        raise HttpProblem(400, "bad_request", detail, {"Connection": "close"})

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 
-from quart import Request
-
+from flowcore_http.exchange import Exchange
 from flowcore_http.keys import Keys
 from flowcore_http.problem import HttpProblem
 
@@ -18,7 +17,7 @@ PUBLIC = frozenset({"docs.css", "docs.html", "docs.js", "health", "ready"})
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 
-def caller_of(request: Request, keys: Keys) -> str:
+def caller_of(exchange: Exchange, keys: Keys) -> str:
     """Return the name of the key that a request bears; empty at a public endpoint.
 
     What decides is the endpoint that the request would reach, not how its path is spelt. A path
@@ -27,9 +26,9 @@ def caller_of(request: Request, keys: Keys) -> str:
     Raises:
         HttpProblem: 401 unless the request bears exactly one key, which is known.
     """
-    if request.endpoint in PUBLIC:
+    if exchange.endpoint in PUBLIC:
         return ""
-    fields = request.headers.getlist("Authorization")
+    fields = exchange.field_values(b"authorization")
     match = _BEARER.fullmatch(fields[0]) if len(fields) == 1 else None
     caller = keys.holder(match[1] if match else "")
     if not caller:

@@ -7,8 +7,9 @@ import re
 from typing import Any, cast
 
 from pydantic_core import from_json
-from quart import Request
+from werkzeug.http import parse_options_header
 
+from flowcore_http.exchange import Exchange
 from flowcore_http.peer import ask_for_body
 from flowcore_http.problem import HttpProblem
 
@@ -17,11 +18,11 @@ from flowcore_http.problem import HttpProblem
 _MAYBE_INFINITE = re.compile(rb"\d[eE]\+?\d\d|(?<!\d)\d{300}")
 
 
-async def read_object(request: Request, max_bytes: int, seconds: float) -> dict[str, Any]:
+async def read_object(exchange: Exchange, max_bytes: int, seconds: float) -> dict[str, Any]:
     """Return the JSON object that the request holds; of duplicate keys the last wins.
 
     Args:
-        request: The request, whose body nobody has read yet.
+        exchange: The request, whose body nobody has read yet.
         max_bytes: The largest body that is accepted.
         seconds: How long the client may take to send it.
 
@@ -29,10 +30,11 @@ async def read_object(request: Request, max_bytes: int, seconds: float) -> dict[
         HttpProblem: 415 if the content type is not JSON in UTF-8; 413 if the body is too large;
             408 if it takes too long; 400 if it is not JSON; 422 if it is not an object.
     """
-    _check_content_type(request)
-    if request.content_length is not None and request.content_length > max_bytes:
+    _check_content_type(exchange)
+    length = exchange.field(b"content-length")
+    if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    return parse_object(await _read(request, max_bytes, seconds))
+    return parse_object(await _read(exchange, max_bytes, seconds))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -59,33 +61,34 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _check_content_type(request: Request) -> None:
-    kind = request.mimetype
-    charset = request.mimetype_params.get("charset", "utf-8").lower()
+def _check_content_type(exchange: Exchange) -> None:
+    sent = exchange.field(b"content-type")
+    if sent == "application/json":
+        return
+    kind, parameters = parse_options_header(sent)
+    kind = kind.lower()
+    charset = parameters.get("charset", "utf-8").lower()
     is_json = kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )
     if not is_json or charset not in {"utf-8", "utf8"}:
-        sent = request.headers.get("Content-Type")
         detail = "Send the header Content-Type: application/json" + (
             f" instead of {sent[:100]!r}." if sent else "."
         )
         raise HttpProblem(415, "unsupported_media_type", detail, {"Accept": "application/json"})
 
 
-async def _read(request: Request, max_bytes: int, seconds: float) -> bytes:
-    body = bytearray()
+async def _read(exchange: Exchange, max_bytes: int, seconds: float) -> bytes:
+    def too_large(size: int) -> HttpProblem | None:
+        return _too_large(max_bytes) if size > max_bytes else None
+
     try:
         async with asyncio.timeout(seconds):
             await ask_for_body()
-            async for data in request.body:
-                body += data
-                if len(body) > max_bytes:
-                    raise _too_large(max_bytes)
+            return await exchange.read_body(too_large)
     except TimeoutError:
         detail = f"The body did not arrive within {seconds:g} seconds."
         raise HttpProblem(408, "request_timeout", detail, {"Connection": "close"}) from None
-    return bytes(body)
 
 
 def _too_large(max_bytes: int) -> HttpProblem:

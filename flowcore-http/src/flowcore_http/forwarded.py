@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from quart import Request
+from flowcore_http.exchange import Exchange
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
@@ -33,11 +33,6 @@ class Forwarded:
         await self._app(scope, receive, send)
 
 
-def is_forwarded(request: Request) -> bool:
+def is_forwarded(exchange: Exchange) -> bool:
     """Whether another process passed the request on, having counted and logged it."""
-    return is_marked(request.scope)
-
-
-def is_marked(scope: object) -> bool:
-    """Whether the ASGI scope is that of such a request."""
-    return cast("dict[str, Any]", scope).get(_MARK, False)
+    return exchange.scope.get(_MARK, False)

@@ -12,10 +12,11 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv6Address
 
-from quart import Quart, Request
+from quart import Quart
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
+from flowcore_http.exchange import Exchange
 from flowcore_http.problem import HttpProblem
 
 PROBES = frozenset({"health", "ready"})
@@ -45,21 +46,20 @@ class HostBlindQuart(Quart):
         )
 
 
-def check_host(request: Request, allowed: Sequence[str]) -> None:
+def check_host(exchange: Exchange, allowed: Sequence[str]) -> None:
     """Check the ``Host`` of a request.
 
     Args:
-        request: The request.
+        exchange: The request.
         allowed: Names in lower case: ``example.com``, ``*.example.com`` for all below it, ``*``.
 
     Raises:
         HttpProblem: 400 unless there is exactly one (in HTTP/1.0, at most one), it is well formed
             and its name is allowed.
     """
-    # Quart makes up a field where there is none, so what was received is asked.
-    fields = [value for name, value in request.scope["headers"] if name.lower() == b"host"]
-    name = _name(fields) if fields or request.http_version >= "1.1" else ""
-    if "*" in allowed or request.endpoint in PROBES:
+    fields = exchange.fields.get(b"host", ())
+    name = _name(fields) if fields or exchange.scope["http_version"] >= "1.1" else ""
+    if "*" in allowed or exchange.endpoint in PROBES:
         return
     if not any(_matches(name, pattern) for pattern in allowed):
         detail = "This service does not answer to the name in the header Host."

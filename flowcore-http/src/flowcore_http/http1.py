@@ -30,7 +30,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from flowcore_http.linger import LINGER_SECONDS
+from flowcore_http.exchange import LINGER_SECONDS
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_PIPELINED_BYTES, fault_of_bytes, fault_of_lines

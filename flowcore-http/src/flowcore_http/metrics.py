@@ -24,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from flowcore import FlowApp, Run, RunState
+from flowcore_http.inflight import InFlight
 
 OTHER = "other"
 """The label of all values that are not known beforehand."""
@@ -61,10 +62,12 @@ class Metrics:
 
     Args:
         app: The app whose runs are counted.
+        in_flight: The requests in progress.
     """
 
-    def __init__(self, app: FlowApp) -> None:
+    def __init__(self, app: FlowApp, in_flight: InFlight) -> None:
         self._app = app
+        self._in_flight = in_flight
         self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._registry = registry = CollectorRegistry()
         if not self._shared:
@@ -109,7 +112,7 @@ class Metrics:
         self._requests = counter(
             "http_requests", "Requests that were answered or cut.", "endpoint", "status"
         )
-        self.open_requests = gauge("http_open_requests", "Requests in progress.")
+        self._open_requests = gauge("http_open_requests", "Requests in progress.")
         self._connections = gauge("http_open_connections", "Open connections.")
         self.count_connections: Callable[[], int] = int  # there is no server yet
         self._gaps = {name: _Tally() for name in app.flows}
@@ -205,6 +208,7 @@ class Metrics:
 
     def _collect(self) -> None:
         self._connections.set(self.count_connections())
+        self._open_requests.set(self._in_flight.count)
         self._queue.set(sum(run.queued_bytes for run in self._app.runs.values()))
         for flow, tally in self._gaps.items():
             self._gap.labels(flow).move(tally)

@@ -74,7 +74,6 @@ class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
         """Return the headers of the response, without its length."""
         return {
             "Content-Type": "application/problem+json",
-            "X-Content-Type-Options": "nosniff",
             **self.headers,
         }
 

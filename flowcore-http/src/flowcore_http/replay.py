@@ -59,12 +59,14 @@ class Replay:
         delivered: Called whenever chunks were taken from the run.
 
     Attributes:
+        run_id: Identifier of the run.
         last: Sequence number of the last event so far; 0 before the first.
         ended: Whether that one is the end mark.
         size: How many bytes of events are kept.
     """
 
     def __init__(self, run: Run, budget: Budget, delivered: Callable[[], object]) -> None:
+        self.run_id = run.id
         self.last = 0
         self.ended = False
         self.encoder = EventEncoder(run.id)

@@ -12,19 +12,17 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
 import anyio
 import h11
-from quart import Quart, Request, Response
-from werkzeug.datastructures import Headers
 
+from flowcore_http.connected import Connected
+from flowcore_http.exchange import BodyCutError, Exchange
 from flowcore_http.forwarded import Forwarded, is_forwarded
-from flowcore_http.inflight import at_end
 from flowcore_http.problem import HttpProblem
 from flowcore_http.servers import server_of
 from flowcore_http.settings import HttpSettings
-from flowcore_http.streamed import BodyCutError, StreamedBody
 
 ANSWER_SECONDS = 5.0
 """How long a process may take to begin its answer."""
@@ -34,6 +32,9 @@ _OF_THE_CONNECTION = frozenset(
     b"connection date expect keep-alive te trailer transfer-encoding upgrade".split()
 )
 _LOST = (OSError, EOFError, h11.ProtocolError)
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIFramework
 
 logger = logging.getLogger("flowcore.http.workers")
 
@@ -51,7 +52,7 @@ class Siblings:
         self._own = socket_path(folder, pid)
 
     @asynccontextmanager
-    async def listening(self, quart: Quart, settings: HttpSettings) -> AsyncGenerator[None]:
+    async def listening(self, app: ASGIFramework, settings: HttpSettings) -> AsyncGenerator[None]:
         """Answer what other processes forward, inside the block."""
         server = server_of(settings.model_copy(update={"certfile": None, "keyfile": None}))
         closing = anyio.Event()
@@ -61,13 +62,13 @@ class Siblings:
             sock.setblocking(False)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(server, Forwarded(quart), sock, closing.wait)
+                    tasks.start_soon(server, Forwarded(app), sock, closing.wait)
                     yield
                     closing.set()
             finally:
                 self._own.unlink(missing_ok=True)
 
-    async def ask(self, request: Request) -> Response | None:
+    async def ask(self, exchange: Exchange) -> Answer | None:
         """Return the answer of the process that knows the run of a request.
 
         All others are asked at once, with the same request but without its body. It is answered
@@ -81,16 +82,16 @@ class Siblings:
             HttpProblem: With status 503, if none of those that answer knows the run, but one does
                 not answer, or is stopping.
         """
-        if is_forwarded(request):
+        if is_forwarded(exchange):
             return None
-        found: list[_Answer] = []
+        found: list[Answer] = []
         silent: list[Path] = []
 
         async def ask_one(path: Path) -> None:
-            answer = _Answer()
+            answer = Answer()
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    status = await answer.begin(path, request)
+                    status = await answer.begin(path, exchange)
                 if status == 503:
                     silent.append(path)
                 elif status != 404 and not found:
@@ -114,8 +115,7 @@ class Siblings:
                 answer.close()
             raise
         if found:
-            at_end(request, lambda _reason: found[0].close())
-            return found[0].response()
+            return found[0]
         if silent:
             detail = "The process that may know this run does not answer now; try again later."
             raise HttpProblem(503, "stopping", detail, {"Retry-After": "1"})
@@ -127,8 +127,8 @@ def socket_path(folder: Path, pid: int) -> Path:
     return folder / f"{pid}.sock"
 
 
-class _Answer(StreamedBody):
-    """A sibling's answer to a request; as the body of a response it is read while it is sent."""
+class Answer:
+    """A sibling's answer to a request; it is read while it is passed on."""
 
     def __init__(self) -> None:
         self._protocol = h11.Connection(h11.CLIENT)
@@ -136,11 +136,11 @@ class _Answer(StreamedBody):
         self._writer: asyncio.StreamWriter | None = None
         self._head: h11.Response | None = None
 
-    async def begin(self, path: Path, request: Request) -> int:
+    async def begin(self, path: Path, exchange: Exchange) -> int:
         """Send a request, and return the status of the answer."""
         # Not the sockets of anyio, which stumble when a read that has succeeded is cancelled.
         self._reader, self._writer = await asyncio.open_unix_connection(path)
-        head, body = _copy_of(request)
+        head, body = _copy_of(exchange)
         for event in (head, h11.Data(data=body), h11.EndOfMessage()):
             self._writer.write(self._protocol.send(event) or b"")
         await self._writer.drain()
@@ -149,31 +149,29 @@ class _Answer(StreamedBody):
         self._head = event
         return event.status_code
 
-    def response(self) -> Response:
-        """Return the answer as a response of ours."""
-        assert self._head is not None  # noqa: S101 - for the type checker
-        headers = Headers(
-            [
-                (name.decode("ascii"), value.decode("utf-8", "replace"))
-                for name, value in self._head.headers
-                if name.lower() not in _OF_THE_CONNECTION
-            ]
-        )
-        response = Response(self, status=self._head.status_code, headers=headers)
-        if "Content-Type" not in headers:
-            del response.headers["Content-Type"]
-        response.timeout = None
-        return response
+    async def pass_on(self, exchange: Exchange) -> None:
+        """Send it to the client.
 
-    async def __anext__(self) -> bytes:
-        try:
-            event = await self._next_event()
-        except _LOST as error:
-            logger.warning("an answer of another process was cut: %r", error)
-            raise BodyCutError("the process that answered is gone") from None
-        if isinstance(event, h11.Data):
-            return bytes(event.data)
-        raise StopAsyncIteration
+        Raises:
+            BodyCutError: If it ends too early.
+        """
+        exchange.at_end(lambda _reason: self.close())
+        assert self._head is not None  # noqa: S101 - for the type checker
+        own = {name for name, _ in exchange.extra}
+        headers = [
+            (name, value)
+            for name, value in self._head.headers
+            if name not in _OF_THE_CONNECTION and name not in own
+        ]
+        async with Connected(exchange):
+            await exchange.start(self._head.status_code, headers)
+            try:
+                while isinstance(event := await self._next_event(), h11.Data):
+                    await exchange.write(bytes(event.data))
+            except _LOST as error:
+                logger.warning("an answer of another process was cut: %r", error)
+                raise BodyCutError("the process that answered is gone") from None
+            await exchange.write(b"", more=False)
 
     async def _next_event(self) -> object:
         assert self._reader is not None  # noqa: S101 - for the type checker
@@ -189,8 +187,8 @@ class _Answer(StreamedBody):
             self._writer.transport.abort()
 
 
-def _copy_of(request: Request) -> tuple[h11.Request, bytes]:
-    scope = cast("dict[str, Any]", request.scope)
+def _copy_of(exchange: Exchange) -> tuple[h11.Request, bytes]:
+    scope = exchange.scope
     received: list[tuple[bytes, bytes]] = list(scope["headers"])
     headers = [
         (name, value)
@@ -199,8 +197,8 @@ def _copy_of(request: Request) -> tuple[h11.Request, bytes]:
     ]
     if not any(name.lower() == b"host" for name, _ in headers):
         headers.append((b"host", b"worker"))  # HTTP/1.0 can do without
-    body = b"{}" if request.method == "POST" else b""
+    body = b"{}" if exchange.method == "POST" else b""
     headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     query: bytes = scope["query_string"]
     target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
-    return h11.Request(method=request.method, target=target, headers=headers), body
+    return h11.Request(method=exchange.method, target=target, headers=headers), body

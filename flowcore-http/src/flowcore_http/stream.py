@@ -1,64 +1,80 @@
-"""The events of a run as the body of a response."""
+"""The events of a run as an answer."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 
-from quart import Response
-
+from flowcore_http.connected import Connected
+from flowcore_http.exchange import Exchange, Header
 from flowcore_http.replay import Replay
-from flowcore_http.streamed import StreamedBody
 from flowcore_http.wire import COMMENT
 
 
-class StreamBody(StreamedBody):
-    """Sends the events of a run, and comments while there are none.
+async def send_events(exchange: Exchange, replay: Replay, number: int, heartbeat: float) -> None:
+    """Send the events of a run, until its end mark or until the client leaves.
 
     Args:
+        exchange: The request, which must have been read.
         replay: The events.
         number: Sequence number of the last event that the client has.
         heartbeat: Seconds of silence after which a comment is sent.
     """
-
-    def __init__(self, replay: Replay, number: int, heartbeat: float) -> None:
-        self._replay = replay
-        self._number = number
-        self._heartbeat = heartbeat
-        self._opened = False
-
-    async def __anext__(self) -> bytes:
-        replay = self._replay
-        if not self._opened:
-            # Something at once, so that proxies pass the headers on.
-            self._opened = True
-            return replay.encoder.opening(self._number)
+    async with Connected(exchange):
+        await exchange.start(200, event_stream_headers(replay.run_id))
+        # Something at once, so that proxies pass the headers on.
+        await exchange.write(replay.encoder.opening(number))
+        beat = _Heartbeat(exchange, heartbeat)
         try:
-            async with asyncio.timeout(self._heartbeat):
-                data = await replay.read(self._number)
-        except TimeoutError:
-            return COMMENT
-        if not data:
-            raise StopAsyncIteration
-        self._number = replay.last
-        return data
+            ended = False
+            while not ended:
+                data = await replay.read(number)
+                number, ended = replay.last, replay.ended
+                await exchange.write(data, more=not ended)
+        finally:
+            await beat.stop()
 
 
-def stream_response(run_id: str, replay: Replay, number: int, heartbeat: float) -> Response:
-    """Return the response that streams the events of a run after ``number``."""
-    return event_stream(run_id, StreamBody(replay, number, heartbeat))
+def event_stream_headers(run_id: str) -> list[Header]:
+    """Return the headers of an answer that streams the events of a run."""
+    return [
+        (b"content-type", b"text/event-stream"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+        (b"x-run-id", run_id.encode()),
+    ]
 
 
-def event_stream(run_id: str, body: StreamBody | None = None) -> Response:
-    """Return the response for the events of a run; without a body it tells only the headers."""
-    response = Response(
-        body,
-        content_type="text/event-stream",
-        headers={
-            "Cache-Control": "no-cache, no-transform",
-            "X-Accel-Buffering": "no",
-            "X-Run-Id": run_id,
-        },
-    )
-    # Quart's default would cut the stream after a minute, without a word.
-    response.timeout = None
-    return response
+class _Heartbeat:
+    """Sends a comment whenever nothing was sent for a while.
+
+    A timer that looks when it is due, and not one that every event sets anew: events are many.
+    """
+
+    def __init__(self, exchange: Exchange, seconds: float) -> None:
+        self._exchange = exchange
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._sending: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        left = self._exchange.sent_at + self._seconds - time.monotonic()
+        if left > self._seconds / 100:
+            self._timer = self._loop.call_later(left, self._look)
+            return
+        if self._sending is None or self._sending.done():
+            self._sending = self._loop.create_task(self._send())
+        self._timer = self._loop.call_later(self._seconds, self._look)
+
+    async def _send(self) -> None:
+        # Where the client has left, that is noticed where events are sent.
+        with suppress(OSError):
+            await self._exchange.write(COMMENT)
+
+    async def stop(self) -> None:
+        self._timer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait([self._sending])

@@ -1,4 +1,4 @@
-"""What lets others see how the service does: /ready, /metrics, the access log, the watchdog."""
+"""What lets others see how the service does: /ready, /metrics, the watchdog."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from quart import Quart, Response, request
 
 from flowcore import FlowApp
-from flowcore_http.access import add_access_log
+from flowcore_http.inflight import InFlight
 from flowcore_http.problem import HttpProblem
 from flowcore_http.settings import HttpSettings
 from flowcore_http.watchdog import Watchdog
@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 _EXTENSION = "flowcore_metrics"
 
 
-def add_telemetry(quart: Quart, app: FlowApp, settings: HttpSettings) -> None:
-    """Add all that to a Quart app; call this when nothing else will wrap its ASGI app."""
+def add_telemetry(
+    quart: Quart, app: FlowApp, settings: HttpSettings, in_flight: InFlight
+) -> Metrics | None:
+    """Add all that to a Quart app, and return its metrics, if it has any."""
     metrics: Metrics | None = None
     if settings.metrics:
         from flowcore_http.metrics import Metrics  # noqa: PLC0415 - only where it is asked for
 
-        metrics = Metrics(app)
+        metrics = Metrics(app, in_flight)
         _add_metrics(quart, metrics)
     quart.extensions[_EXTENSION] = metrics
     _add_ready(quart, app)
     if settings.stall_warning is not None:
         _add_watchdog(quart, settings.stall_warning, metrics)
-    add_access_log(quart, metrics)
+    return metrics
 
 
 def metrics_of(app: object) -> Metrics | None:

@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from flowcore import ConfigError
-from flowcore_http.linger import LINGER_SECONDS
+from flowcore_http.exchange import LINGER_SECONDS
 from flowcore_http.settings import HttpSettings
 
 HANDSHAKE_SECONDS = 10.0

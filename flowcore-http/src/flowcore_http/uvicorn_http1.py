@@ -26,7 +26,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flowcore_http.accepting import LOST_SECONDS, reason_of_loss
-from flowcore_http.linger import LINGER_SECONDS
+from flowcore_http.exchange import LINGER_SECONDS
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import (

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from flowcore import FlowStreamChunk
+from flowcore import FlowResponse, FlowStreamChunk
 
 COMMENT = b":\n"
 """Clients skip it; proxies see that the connection is alive."""
@@ -103,8 +103,20 @@ def encode_json(value: Any) -> str:
     becomes U+FFFD.
     """
     plain = to_jsonable_python(value, bytes_mode="base64", fallback=repr)
+    text = _dumps(plain)
+    if not ("\\ud" in text or "NaN" in text or "Infinity" in text):
+        return text
     raw = _repair(json.dumps(plain, ensure_ascii=False))
     return _dumps(json.loads(raw, parse_constant=str))
+
+
+def encode_response(response: FlowResponse) -> bytes:
+    """Return the JSON of what a flow answers that is not streamed."""
+    answer, metadata = response.answer, response.metadata
+    text = _encode_text(answer) if isinstance(answer, str) else encode_json(answer)
+    success = "true" if response.success else "false"
+    about = encode_json(metadata) if metadata else "{}"
+    return f'{{"answer":{text},"success":{success},"metadata":{about}}}'.encode("ascii")
 
 
 def _encode_text(text: str) -> str:

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import anyio
 from gunicorn.workers.base import Worker as BaseWorker
-from quart import Quart, request
+from quart import Quart
 
 from flowcore import ConfigError, FlowcoreError
-from flowcore_http.run_routes import SIBLINGS
+from flowcore_http.server import gateway_of
 from flowcore_http.serving import run_event_loop, serve_app
 from flowcore_http.siblings import Siblings
 from flowcore_http.signals import INTERRUPTED, StopSignals
@@ -89,10 +89,9 @@ class Worker(BaseWorker):
         since = time.monotonic() if state is State.SERVING else 0.0
         _SHARED.pack_into(self._shared, 0, state, since, False)
 
-    async def _note_request(self) -> None:
-        if (request.endpoint or "").startswith("flow:"):
-            state, since, _ = _SHARED.unpack_from(self._shared)
-            _SHARED.pack_into(self._shared, 0, state, since, True)
+    def _note_use(self) -> None:
+        state, since, _ = _SHARED.unpack_from(self._shared)
+        _SHARED.pack_into(self._shared, 0, state, since, True)
 
     # --- what the worker does ---
 
@@ -150,8 +149,9 @@ class Worker(BaseWorker):
     async def _beside(self, quart: Quart) -> AsyncGenerator[None]:
         application = cast("Application", self.app)
         siblings = Siblings(application.folder, os.getpid())
-        quart.extensions[SIBLINGS] = siblings.ask
-        quart.before_request_funcs.setdefault(None, []).append(self._note_request)
+        gateway = gateway_of(quart)
+        gateway.runs.siblings = siblings
+        gateway.flow_called = self._note_use
         listening = siblings.listening(quart, application.settings)
         async with listening, anyio.create_task_group() as tasks:
             tasks.start_soon(self._beat)
