@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import anyio
 import pytest
 
@@ -126,3 +128,13 @@ async def test_thinking_is_kept_apart_from_the_answer(make_llm, think_template, 
         *texts, _ = await drain(llm.astream_chat([Message(content="What is ai")], max_tokens=8))
 
     assert {chunk.chunk_type for chunk in texts} == {ChunkEnum.THINK}
+
+
+async def test_a_text_that_looks_like_progress_of_the_prompt_is_not_lost(llm, colors):
+    text = '{"prompt_progress": "prompt_progress"}'
+    grammar = f"root ::= {json.dumps(text)}"
+
+    with anyio.fail_after(30):
+        reply = await llm.achat(colors, grammar=grammar)
+
+    assert reply.content == text

@@ -22,6 +22,10 @@ STOP_SECONDS: Final = 1.0
 prompt, at the next batch of it."""
 
 
+_PROGRESS: Final = b'"prompt_progress"'
+"""Marks reports that are only a chance to stop; in a text, the quotes would be escaped."""
+
+
 class Generation:
     """One reply, from the request to its last chunk.
 
@@ -95,9 +99,9 @@ class Generation:
             self._reports.put(end)
 
     def _report(self, data: bytes) -> bool:
-        # Called for each token, by a thread that holds Python's lock meanwhile and whose caches
-        # the engine has emptied: so the least is done here, and the rest where the reply is read.
-        if not self._stopped:
+        # Called for each token, while the engine, which has filled the processor's caches with the
+        # model, is at the next one: what is done here and in the event loop slows it.
+        if not (self._stopped or _PROGRESS in data):
             try:
                 self._reports.put(data)
             except RuntimeError:

@@ -54,8 +54,11 @@ def encode_request(
         raise BackendError(
             f"the request has no JSON form: {error}", code="request_rejected"
         ) from error
-    # Joins surrogate pairs and replaces lone ones, which the engine refuses.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # Joins surrogate pairs and replaces lone ones, which the engine refuses.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def _sampling(defaults: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
