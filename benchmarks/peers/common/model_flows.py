@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 from pydantic_core import from_json
 
-from flowcore import BaseAsyncOp, C, ChunkEnum, Message
+from flowcore import BaseAsyncOp, C, ChunkEnum, Message, Role
 from flowcore.cli import main
 from flowcore_llamacpp.request import encode_request
 
@@ -29,7 +29,10 @@ llm:
     model_name: smollm2
     params: {n_parallel: 8, n_ctx: 512, n_threads: %d}
 """
-MESSAGES = [Message(content="Explain in a few sentences why the sky is blue.")]
+MESSAGES = [
+    Message(role=Role.SYSTEM, content="Be brief."),
+    Message(content="Why is the sky blue?"),
+]
 SAMPLING = {"temperature": 0, "seed": 7, "ignore_eos": True, "cache_prompt": False}
 """Every reply is as long as it may be, and each prompt is read as if it were the first."""
 
