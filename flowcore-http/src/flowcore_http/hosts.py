@@ -12,10 +12,6 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv6Address
 
-from quart import Quart
-from quart.wrappers import BaseRequestWebsocket
-from werkzeug.routing import MapAdapter
-
 from flowcore_http.exchange import Exchange
 from flowcore_http.problem import HttpProblem
 
@@ -24,26 +20,6 @@ PROBES = frozenset({"health", "ready"})
 
 _NAME = r"[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\]"
 _HOST = re.compile(rf"(?P<name>{_NAME})(?::(?P<port>[0-9]{{0,5}}))?")
-
-
-class HostBlindQuart(Quart):
-    """A Quart app that looks up paths, and makes URLs, without regard to the header ``Host``.
-
-    Quart itself fails on a name that cannot be one in the DNS, before any check could refuse it.
-    """
-
-    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
-        """Return what finds the endpoint of a request."""
-        if request is None:
-            return super().create_url_adapter(request)
-        return self.url_map.bind(
-            "localhost",
-            request.root_path,
-            url_scheme=request.scheme,
-            default_method=request.method,
-            path_info=request.path,
-            query_args=request.query_string.decode("latin-1"),
-        )
 
 
 def check_host(exchange: Exchange, allowed: Sequence[str]) -> None:

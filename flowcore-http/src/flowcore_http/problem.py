@@ -9,10 +9,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
-
-from quart import Response
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from typing import TYPE_CHECKING, Any
 
 from flowcore import (
     AppBusyError,
@@ -25,6 +22,10 @@ from flowcore import (
     UnknownNameError,
 )
 from flowcore_http.wire import encode_json
+
+if TYPE_CHECKING:
+    from quart import Response
+    from werkzeug.exceptions import HTTPException
 
 logger = logging.getLogger("flowcore.http")
 
@@ -78,12 +79,17 @@ class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
         }
 
     def response(self) -> Response:
-        """Return the response that says so."""
+        """Return the response of Quart that says so."""
+        # Quart takes long to import; who only checks settings does without.
+        from quart import Response  # noqa: PLC0415
+
         return Response(self.content(), status=self.status, headers=self.all_headers())
 
 
 def problem_of_request(error: Exception) -> HttpProblem:
     """Return the problem that answers a request whose run was never started."""
+    from werkzeug.exceptions import HTTPException  # noqa: PLC0415
+
     match error:
         case HttpProblem():
             return error
@@ -135,6 +141,8 @@ def _logged(error: Exception, status: int, code: str, detail: str) -> HttpProble
 
 
 def _of_werkzeug(error: HTTPException) -> HttpProblem:
+    from werkzeug.exceptions import MethodNotAllowed  # noqa: PLC0415
+
     status = HTTPStatus(error.code or 500)
     headers: dict[str, str] = {}
     detail = error.description or status.description or status.phrase

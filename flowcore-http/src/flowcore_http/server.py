@@ -13,12 +13,11 @@ from flowcore_http.cors import Cors
 from flowcore_http.docs import add_docs
 from flowcore_http.flow_route import FlowRoute
 from flowcore_http.gateway import Gateway
-from flowcore_http.hosts import HostBlindQuart
 from flowcore_http.inflight import InFlight
 from flowcore_http.linger import LingeringBody
 from flowcore_http.openapi import openapi_document
 from flowcore_http.problem import problem_of_request
-from flowcore_http.quart_connection import CONNECTION_CLASS
+from flowcore_http.quart_connection import CONNECTION_CLASS, HostBlindQuart
 from flowcore_http.run_routes import RunRoutes
 from flowcore_http.runs import RunRegister
 from flowcore_http.service import check_names
