@@ -61,6 +61,8 @@ def _install(peer: Peer, folder: Path) -> None:
         _uv(*install, *constraints, *repo, *peer.dependencies)
     elif peer.dependencies:
         _uv(*install, *peer.dependencies)
+    if peer.alone:
+        _uv(*install, "--constraint", "constraints.txt", "--no-deps", *peer.alone)
 
 
 def versions(python: Path) -> dict[str, str]:
@@ -70,7 +72,7 @@ def versions(python: Path) -> dict[str, str]:
 
 
 def _digest(peer: Peer) -> str:
-    digest = hashlib.sha256(repr((sys.version, peer.dependencies, peer.repo)).encode())
+    digest = hashlib.sha256(repr((sys.version, peer.dependencies, peer.alone, peer.repo)).encode())
     for folder in peer.repo:
         source = ROOT / folder.partition("[")[0]
         paths = (path for path in source.rglob("*") if "__pycache__" not in path.parts)

@@ -40,6 +40,7 @@ class Peer:
         dependencies: What its environment holds, each as for pip.
         repo: Folders of this repository that are installed there too, each perhaps with an
             ``[extra]``.
+        alone: What is installed there without what it depends on, each as constraints.txt has it.
         imports: The statement that the time of the import is taken of, or nothing.
         format: ``"events"`` if a stream's chunks are events with JSON, ``"text"`` if bare text.
         health: The path that answers 200 once the server works.
@@ -54,6 +55,7 @@ class Peer:
     script: Path
     dependencies: tuple[str, ...]
     repo: tuple[str, ...]
+    alone: tuple[str, ...]
     imports: str
     format: str
     health: str
@@ -108,6 +110,7 @@ def read(script: Path) -> Peer:
         script=script,
         dependencies=tuple(block.get("dependencies", ())),
         repo=tuple(bench.pop("repo", ())),
+        alone=tuple(bench.pop("alone", ())),
         imports=bench.pop("imports", ""),
         format=bench.pop("format", "events"),
         health=bench.pop("health", "/health"),

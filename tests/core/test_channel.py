@@ -275,10 +275,10 @@ async def test_nothing_is_pushed_where_there_is_no_room_or_no_reader(
     make_channel: MakeChannel,
 ) -> None:
     for channel in (make_channel(1, 1000), make_channel(1000, 1)):
-        assert channel.push(chunk("a"))
-        assert not channel.push(chunk("b"))
+        assert channel.push(*chunk("a"))
+        assert not channel.push(*chunk("b"))
         channel.discard()
-        assert not channel.push(chunk("c"))
+        assert not channel.push(*chunk("c"))
         assert await channel.receive() == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowcore import ChunkEnum, FlowStreamChunk
-from flowcore.emission import copy_text, own_chunk, text_chunk
+from flowcore.emission import own_chunk, text_chunk, text_size
 
 
 @pytest.mark.parametrize("text", ["a", "中文", "😀", " ", "\0\n", "x" * 10_000])
@@ -17,7 +17,9 @@ def test_the_quick_copy_of_a_plain_text_is_what_the_careful_one_is(
 ) -> None:
     chunk = FlowStreamChunk(chunk_type=kind, chunk=text)
 
-    assert copy_text(chunk, "run") == own_chunk(chunk, "run", "op")
+    quick = text_chunk(text, "run", kind), text_size(chunk)
+
+    assert quick == own_chunk(chunk, "run", "op")
 
 
 @pytest.mark.parametrize(
@@ -38,8 +40,13 @@ def test_the_quick_copy_of_a_plain_text_is_what_the_careful_one_is(
     ],
     ids=repr,
 )
-def test_all_else_is_left_to_the_careful_copy(fields: dict[str, Any]) -> None:
-    assert copy_text(FlowStreamChunk(chunk="a").model_copy(update=fields), "run") is None
+def test_all_else_is_no_plain_text(fields: dict[str, Any]) -> None:
+    assert text_size(FlowStreamChunk(chunk="a").model_copy(update=fields)) == 0
+
+
+@pytest.mark.parametrize("thing", ["a", None, type("MyChunk", (FlowStreamChunk,), {})(chunk="a")])
+def test_what_is_no_chunk_or_one_of_a_class_of_its_own_is_no_plain_text(thing: object) -> None:
+    assert text_size(thing) == 0
 
 
 def test_a_text_chunk_is_a_model_like_any_other() -> None:

@@ -302,6 +302,18 @@ async def test_a_text_that_is_too_long_is_split(text: str, kind: str) -> None:
     assert result.chunks[-1].metadata == {"finish_reason": "stop"}
 
 
+async def test_a_text_that_is_too_long_is_split_wherever_it_stands() -> None:
+    class GrowOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            for size in (1, 1024, 1025, 1):
+                await emit(self, "x" * size)
+
+    async with FlowApp({"max_chunk_bytes": 1024}, flows={"f": GrowOp()}) as app:
+        result = await collect(app, "f")
+
+    assert [len(str(chunk.chunk)) for chunk in result.chunks] == [1, 1024, 1024, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("kind", "payload"), [("tool", ["x"]), ("answer", ["x"]), ("usage", "x"), ("tool", "x")]
 )

@@ -213,7 +213,7 @@ async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monk
 
     checks = {
         "hypercorn": "flowcore_http.connections.fault_of_head",
-        "uvicorn": "flowcore_http.uvicorn_server.fault_of_request",
+        "uvicorn": "flowcore_http.uvicorn_server.fault_of_whole",
     }
     monkeypatch.setattr(checks[SERVER], fail)
     async with serve(FLOWS, WaitOp) as server, AsyncExitStack() as stack:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from wsgiref.handlers import format_date_time
 
@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from flowcore_http.peer import current_peer
 from flowcore_http.problem import HttpProblem
+from flowcore_http.raw_head import RequestHead
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGISendEvent, HTTPResponseStartEvent, HTTPScope
@@ -30,15 +31,6 @@ _BODILESS = frozenset({204, 304})
 _ASGI: Any = {"version": "3.0", "spec_version": "2.3"}
 
 logger = logging.getLogger("flowcore.http.server")
-
-
-class RequestHead(NamedTuple):
-    """The head of a request; its fields are added one by one."""
-
-    method: bytes
-    target: bytes
-    http_version: bytes
-    headers: list[tuple[bytes, bytes]]
 
 
 class Answer(RequestResponseCycle):
@@ -73,7 +65,7 @@ class Answer(RequestResponseCycle):
         )
         self._protocol: Http1Protocol | None = protocol
         self._peer = protocol.peer
-        self._is_head = head.method == b"HEAD"
+        self._is_bodiless = head.method == b"HEAD"
         self._has_chunks = head.http_version == b"1.1"
         self._unsent = b""
 
@@ -99,10 +91,10 @@ class Answer(RequestResponseCycle):
             logger.exception("a request failed")
             if self.is_silent and not self.disconnected:
                 detail = "The service failed on this request."
-                protocol.fail(HttpProblem(500, "internal_error", detail))
+                protocol.refuse(HttpProblem(500, "internal_error", detail))
         finally:
             if not self.response_complete:
-                protocol.cut()
+                protocol.end()
             self._protocol = None
             self.on_response = _nothing
 
@@ -151,17 +143,17 @@ class Answer(RequestResponseCycle):
                     self.keep_alive = False
                 case _:
                     pass
-        is_bodiless = self._is_head or status in _BODILESS
+        self._is_bodiless |= status in _BODILESS
         if self.held_back:
             # The body that was announced will never come.
             self.keep_alive = False
-        if self.chunked_encoding is None and not is_bodiless:
+        if self.chunked_encoding is None and not self._is_bodiless:
             if self._has_chunks:
                 self.chunked_encoding = True
                 fields.append((b"transfer-encoding", b"chunked"))
             else:
                 self.keep_alive = False
-        if is_bodiless:
+        if self._is_bodiless:
             self.chunked_encoding = None
         if not self.keep_alive:
             fields = [(name, value) for name, value in fields if name.lower() != b"connection"]
@@ -173,7 +165,7 @@ class Answer(RequestResponseCycle):
             chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             return chunk if more_body else chunk + b"0\r\n\r\n"
         if self.chunked_encoding is None:
-            return b"" if self._is_head else body
+            return b"" if self._is_bodiless else body
         self.expected_content_length -= len(body)
         if self.expected_content_length < 0 or (self.expected_content_length and not more_body):
             raise RuntimeError("the body of an answer is not as long as its Content-Length says")

@@ -14,11 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -26,57 +23,30 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flowcore_http.accepting import LOST_SECONDS, reason_of_loss
+from flowcore_http.empty_lines import EmptyLines
 from flowcore_http.exchange import LINGER_SECONDS
+from flowcore_http.patience import Patience
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
-from flowcore_http.request_head import (
-    MAX_HEAD_BYTES,
-    MAX_PIPELINED_BYTES,
-    Head,
-    fault_of_fields,
-    fault_of_host_or_coding,
-    fault_of_line,
-    fault_of_lines,
-    fault_of_size,
+from flowcore_http.raw_head import (
+    RequestHead,
+    fault_of_part,
+    head_of,
+    malformed,
+    without_upgrade,
 )
-from flowcore_http.uvicorn_answer import Answer, RequestHead, head_of_response
+from flowcore_http.request_head import MAX_HEAD_BYTES, MAX_PIPELINED_BYTES, fault_of_size
+from flowcore_http.uvicorn_answer import Answer, head_of_response
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from flowcore_http.uvicorn_server import Rules
+
 _END = b"\r\n\r\n"
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
-_UPGRADE = re.compile(rb"(?i)\r\nupgrade:([^\r\n]*)(?=\r\n)")
-_SPACE = 0x20
-_TICK_SECONDS = 0.001
 
 logger = logging.getLogger("flowcore.http.server")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What holds for a connection.
-
-    Attributes:
-        app: The ASGI app that answers.
-        keep_alive_timeout: Seconds within which the head of a request has to arrive.
-        most_requests: How many requests are answered.
-        check: Tells which requests are refused before the app sees them.
-        refused: Called with what answers a request that the app never sees.
-    """
-
-    app: ASGI3Application
-    keep_alive_timeout: float
-    most_requests: float
-    check: Callable[[Head], HttpProblem | None]
-    refused: Callable[[HttpProblem], object]
-
-
-def fault_of_request(head: Head) -> HttpProblem | None:
-    """Return what is wrong with a request whose first line has been looked at, or None."""
-    return fault_of_fields(head) or fault_of_host_or_coding(head)
 
 
 class Http1Protocol(HttpToolsProtocol):
@@ -84,7 +54,7 @@ class Http1Protocol(HttpToolsProtocol):
 
     Args:
         rules: What holds for the connection.
-        closed: Called when the connection is lost.
+        closed: Called with this when the connection is lost.
         config: Uvicorn's settings.
         state: What all connections of the server share.
         loop: The event loop.
@@ -101,7 +71,7 @@ class Http1Protocol(HttpToolsProtocol):
     def __init__(
         self,
         rules: Rules,
-        closed: Callable[[], object],
+        closed: Callable[[Http1Protocol], object],
         config: Config,
         state: ServerState,
         loop: asyncio.AbstractEventLoop,
@@ -119,15 +89,13 @@ class Http1Protocol(HttpToolsProtocol):
         self._stopping = False
         self._served = 0
         self._task: asyncio.Task[None] | None = None
-        # Of the body: whether there is more to come, how much, if that is known, or else the last
-        # bytes that came, and how many came that were none of its content.
+        # Of the body: whether there is more to come, how much, if that is known, or else where it
+        # can end, and how much came that was none of its content.
         self._receiving = False
         self._remaining: int | None = 0
-        self._tail = b""
+        self._lines = EmptyLines()
         self._framing_bytes = 0
-        # Of the wait for a head: since when, nan if there is none.
-        self._idle_since = math.nan
-        self._timer: asyncio.TimerHandle | None = None
+        self._patience = Patience(loop, rules.keep_alive_timeout, self._give_up)
         self._linger_timer: asyncio.TimerHandle | None = None
 
     # --- what the transport tells ---
@@ -135,7 +103,7 @@ class Http1Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin to wait for a request."""
         super().connection_made(cast("asyncio.Transport", transport))  # uvloop's is none by type
-        self._wait_for_head()
+        self._patience.begin()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
@@ -148,13 +116,13 @@ class Http1Protocol(HttpToolsProtocol):
         self.peer.lost = reason_of_loss(exc)
         self._disconnect()
         super().connection_lost(exc)
-        for timer in (self._timer, self._linger_timer):
-            if timer is not None:
-                timer.cancel()
+        self._patience.close()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         self._ahead = b""
         if self._task is not None and not self._task.done():
             self.loop.call_later(LOST_SECONDS, self._task.cancel)
-        self._closed()
+        self._closed(self)
 
     # --- what the server asks for ---
 
@@ -169,34 +137,12 @@ class Http1Protocol(HttpToolsProtocol):
         if self.over:
             self.transport.close()
         elif self.is_open and not self._is_answering:
-            self._end()
+            self.end()
 
     def abort(self) -> None:
         """Close the connection at once."""
         if self.is_open:
             self.transport.abort()
-
-    # --- time ---
-
-    def _wait_for_head(self) -> None:
-        self._idle_since = self.loop.time()
-        if self._timer is None:
-            self._timer = self.loop.call_later(self._rules.keep_alive_timeout, self._look_at_time)
-
-    def _look_at_time(self) -> None:
-        # One timer runs on while requests come and go.
-        self._timer = None
-        if self.over or math.isnan(self._idle_since):
-            return
-        seconds = self._rules.keep_alive_timeout
-        rest = self._idle_since + seconds - self.loop.time()
-        if rest > _TICK_SECONDS:
-            self._timer = self.loop.call_later(rest, self._look_at_time)
-        elif self._ahead:
-            detail = f"The request did not arrive within {seconds:g} seconds."
-            self._refuse(HttpProblem(408, "request_timeout", detail))
-        else:
-            self._end()
 
     # --- from bytes to requests ---
 
@@ -213,7 +159,7 @@ class Http1Protocol(HttpToolsProtocol):
                 elif self._is_answering:
                     self._ahead = data
                     if len(data) > MAX_PIPELINED_BYTES:
-                        self._end()
+                        self.end()
                     return
                 else:
                     data = self._take_head(data)
@@ -224,39 +170,23 @@ class Http1Protocol(HttpToolsProtocol):
 
     def _take_head(self, data: bytes) -> bytes:
         """Take a head, if it is all there, and return what follows it."""
-        end = data.find(_END)
-        head = data if end < 0 else data[: end + len(_END)]
-        problem = fault_of_lines(head) or self._fault_of_start(head)
-        if end < 0:
-            self._ahead = data
-            if problem is None and len(data) > MAX_HEAD_BYTES:
-                problem = fault_of_size(data)
-        elif problem is None:
-            self._idle_since = math.nan
+        end = data.find(_END) + len(_END)
+        is_whole = end >= len(_END)
+        received = data[:end] if is_whole else data
+        head = self._head = head_of(received)
+        problem = fault_of_part(received, head, is_whole=is_whole)
+        if problem is None and is_whole and head is not None:
+            self._patience.end()
             self._receiving = True
-            self._tail = b""
+            self._lines = EmptyLines()
             self._framing_bytes = 0
-            problem = self._feed(self._without_upgrade(head) if b"pgrade" in head.lower() else head)
-        if problem is not None:
+            problem = self._feed(without_upgrade(received, head))
+        if problem is not None or not is_whole:
             self._ahead = data
-            self._refuse(problem)
-        return b"" if end < 0 else data[len(head) :]
-
-    def _fault_of_start(self, head: bytes) -> HttpProblem | None:
-        line = _REQUEST_LINE.match(head)
-        if line is not None:
-            self._head = RequestHead(line[1], line[2], line[3], [])
-            self._is_head = line[1] == b"HEAD"
-            return fault_of_line(self._head)
-        if b"\r\n" not in head and head[0] > _SPACE:
-            return None
-        return _malformed("its first line is not a method, a target and a version")
-
-    def _without_upgrade(self, head: bytes) -> bytes:
-        # The parser would take what follows for another protocol, and not for a body.
-        assert self._head is not None  # noqa: S101 - for the type checker
-        self._head.headers.extend((b"upgrade", value.strip()) for value in _UPGRADE.findall(head))
-        return _UPGRADE.sub(b"", head)
+        if problem is not None:
+            self._is_head = head is not None and head.method == b"HEAD"
+            self.refuse(problem)
+        return data[end:] if is_whole else b""
 
     def _take_body(self, data: bytes) -> bytes:
         """Take what belongs to the body, and return what follows it."""
@@ -266,33 +196,25 @@ class Http1Protocol(HttpToolsProtocol):
         self._remaining -= len(taken)
         problem = self._feed(taken)
         if problem is None and self._receiving != bool(self._remaining):
-            problem = _malformed("the end of its body is not clear")
+            problem = malformed("the end of its body is not clear")
         if problem is not None:
-            self._refuse(problem)
+            self.refuse(problem)
         return data[len(taken) :]
 
     def _take_chunks(self, data: bytes) -> bytes:
-        # The parser does not tell where a body ended. That can only be after an empty line, so it
-        # gets no further than to one at a time.
-        begin = 0
-        view = memoryview(data)
-        while begin < len(data) and self._receiving and not self.over:
-            end = self._end_of_lines(data, begin)
-            self._framing_bytes += end - begin
-            problem = self._feed(view[begin:end])
+        # The parser does not tell where a body ended, so it gets no further than it can end.
+        taken = 0
+        for piece in self._lines.cut(data):
+            self._framing_bytes += len(piece)
+            problem = self._feed(piece)
             if problem is None and self._framing_bytes > MAX_HEAD_BYTES:
                 problem = fault_of_size(_END)
             if problem is not None:
-                self._refuse(problem)
-            begin = end
-        self._tail = (self._tail + data)[-3:]
-        return data[begin:]
-
-    def _end_of_lines(self, data: bytes, begin: int) -> int:
-        if begin == 0 and (found := (self._tail + data[:3]).find(_END)) >= 0:
-            return found + len(_END) - len(self._tail)
-        found = data.find(_END, begin)
-        return len(data) if found < 0 else found + len(_END)
+                self.refuse(problem)
+            taken += len(piece)
+            if self.over or not self._receiving:
+                break
+        return data[taken:]
 
     def _feed(self, data: bytes | memoryview) -> HttpProblem | None:
         try:
@@ -302,7 +224,7 @@ class Http1Protocol(HttpToolsProtocol):
         except httptools.HttpParserInvalidMethodError:
             return HttpProblem(501, "not_implemented", "There is no such method.")
         except httptools.HttpParserError as error:
-            return _malformed(str(error)[:200])
+            return malformed(str(error)[:200])
         return self._fault
 
     # --- what the parser tells ---
@@ -339,6 +261,14 @@ class Http1Protocol(HttpToolsProtocol):
             self._answer.more_body = False
             self._answer.message_event.set()
 
+    def _give_up(self) -> None:
+        if self._ahead:
+            seconds = self._rules.keep_alive_timeout
+            detail = f"The request did not arrive within {seconds:g} seconds."
+            self.refuse(HttpProblem(408, "request_timeout", detail))
+        else:
+            self.end()
+
     # --- requests and their answers ---
 
     def _begin(self, head: RequestHead) -> None:
@@ -361,22 +291,15 @@ class Http1Protocol(HttpToolsProtocol):
         if self.over:
             return
         if self._receiving or self._stopping or not (self._answer and self._answer.keep_alive):
-            self._end()
+            self.end()
             return
         self._answer = self.peer.upload = None
         self.flow.resume_reading()
-        self._wait_for_head()
+        self._patience.begin()
         self._take(self._ahead)
 
-    def cut(self) -> None:
-        """Close the connection, for the answer will not be complete."""
-        self._end()
-
-    def fail(self, problem: HttpProblem) -> None:
-        """Answer a request for the app, if it has not begun to, and close the connection."""
-        self._refuse(problem)
-
-    def _refuse(self, problem: HttpProblem) -> None:
+    def refuse(self, problem: HttpProblem) -> None:
+        """Answer without the app, if there is no answer yet, and close the connection."""
         if self._answer is None or self._answer.is_silent:
             content = problem.content()
             fields = [(k.lower().encode(), v.encode()) for k, v in problem.all_headers().items()]
@@ -384,12 +307,14 @@ class Http1Protocol(HttpToolsProtocol):
             head = head_of_response(problem.status, fields)
             self.transport.write(head if self._is_head else head + content)
             self._rules.refused(problem)
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Close the connection, so that what has been answered arrives."""
         if self.over:
             return
         self.over = True
+        self._patience.close()
         self._disconnect()
         is_unread = self._receiving or bool(self._ahead)
         self._ahead = b""
@@ -408,7 +333,3 @@ class Http1Protocol(HttpToolsProtocol):
             self._answer.disconnected = True
             self._answer.message_event.set()
             self.flow.resume_writing()
-
-
-def _malformed(reason: str) -> HttpProblem:
-    return HttpProblem(400, "bad_request", f"The request is malformed: {reason}.")

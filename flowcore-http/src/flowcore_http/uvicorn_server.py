@@ -8,7 +8,7 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +24,40 @@ from flowcore_http.accepting import (
 )
 from flowcore_http.access import note_refusal
 from flowcore_http.problem import HttpProblem
+from flowcore_http.raw_head import fault_of_whole
 from flowcore_http.request_head import Head
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
 from flowcore_http.tls import tls_context, transport_options
-from flowcore_http.uvicorn_http1 import Http1Protocol, Rules, fault_of_request
+from flowcore_http.uvicorn_http1 import Http1Protocol
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
+    from uvicorn._types import ASGI3Application
 
 _BRIEF_SECONDS = 1.0
 
 logger = logging.getLogger("flowcore.http")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for a connection.
+
+    Attributes:
+        app: The ASGI app that answers.
+        keep_alive_timeout: Seconds within which the head of a request has to arrive.
+        most_requests: How many requests are answered.
+        check: Tells which requests are refused before the app sees them.
+        refused: Called with what answers a request that the app never sees.
+    """
+
+    app: ASGI3Application
+    keep_alive_timeout: float
+    most_requests: float
+    check: Callable[[Head], HttpProblem | None]
+    refused: Callable[[HttpProblem], object]
 
 
 def server(settings: HttpSettings) -> Server:
@@ -101,7 +122,7 @@ class UvicornConnections:
             proxy_headers=False,
         )
         self._config.load()
-        self._rules = Rules(app, settings.keep_alive_timeout, math.inf, fault_of_request, refused)
+        self._rules = Rules(app, settings.keep_alive_timeout, math.inf, fault_of_whole, refused)
         self._brief = replace(
             self._rules,
             keep_alive_timeout=_BRIEF_SECONDS,
@@ -131,7 +152,7 @@ class UvicornConnections:
     async def _open_one(self, connection: socket.socket, is_beyond: bool) -> None:
         protocol = Http1Protocol(
             self._brief if is_beyond else self._rules,
-            lambda: self._forget(protocol),
+            self._forget,
             self._config,
             self._state,
             self._loop,
@@ -177,4 +198,4 @@ class UvicornConnections:
 
 
 def _fault_beyond_the_limit(head: Head) -> HttpProblem | None:
-    return fault_of_request(head) or fault_beyond_the_limit(head.target)
+    return fault_of_whole(head) or fault_beyond_the_limit(head.target)

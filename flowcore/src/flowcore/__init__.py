@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flowcore.config import FlowConfig, load_config
     from flowcore.context import FlowContext
     from flowcore.embedding import BaseEmbeddingModel
+    from flowcore.ending import RunState
     from flowcore.errors import (
         AppBusyError,
         AppClosedError,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from flowcore.limits import Deadlines, FlowDeadlines, RunLimits
     from flowcore.llm import BaseLLM
     from flowcore.op import Op, ParallelOp, SequentialOp
-    from flowcore.run import Run, RunState
+    from flowcore.run import Run
     from flowcore.schema import (
         ChunkEnum,
         FlowResponse,
@@ -67,6 +68,7 @@ _HOMES = {
     "context": "FlowContext",
     "limits": "Deadlines FlowDeadlines RunLimits",
     "embedding": "BaseEmbeddingModel",
+    "ending": "RunState",
     "errors": (
         "AppBusyError AppClosedError BackendError ChunkError ConfigError DuplicateNameError "
         "ExpressionError FlowcoreError InputError OpDefinitionError OpError PluginError "
@@ -77,7 +79,7 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "llm": "BaseLLM",
     "op": "Op ParallelOp SequentialOp",
-    "run": "Run RunState",
+    "run": "Run",
     "schema": "ChunkEnum FlowResponse FlowStreamChunk Message Role Tool ToolCall VectorNode",
     "service": "BaseService FlowClient ServiceSettings",
     "stream": "ChunkStream read_response",

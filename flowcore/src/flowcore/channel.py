@@ -48,15 +48,18 @@ class Channel:
         self._closed = False
         self._last: Sequence[FlowStreamChunk] = ()
 
-    def push(self, item: OwnedChunk) -> bool:
+    def push(self, chunk: FlowStreamChunk, size: int) -> bool:
         """Queue a chunk if there is room for it; return whether that is so."""
         if (
-            len(self._queue) >= self._max_chunks
+            self._closed
             or self.queued_bytes >= self._max_bytes
-            or self._closed
+            or len(self._queue) >= self._max_chunks
         ):
             return False
-        self._put(item)
+        self._queue.append(chunk)
+        self.queued_bytes += size
+        if self._notify is not None:
+            self._notify()
         return True
 
     async def send(self, item: OwnedChunk) -> None:
@@ -68,7 +71,7 @@ class Channel:
         Raises:
             anyio.ClosedResourceError: If the channel was closed.
         """
-        if self.push(item):
+        if self.push(*item):
             return
         if not self._closed:
             await self._wait_for_room()
@@ -76,7 +79,9 @@ class Channel:
             raise anyio.ClosedResourceError
         # Even if others have filled the channel meanwhile: else one that never pauses could keep
         # it filled for ever.
-        self._put(item)
+        self._queue.append(item.chunk)
+        self.queued_bytes += item.size
+        self._wake_reader()
 
     def close(self, last: Sequence[FlowStreamChunk] = ()) -> None:
         """Accept no more chunks; those in ``last`` are delivered after all that are queued.
@@ -129,11 +134,6 @@ class Channel:
             self._last = ()
         self._wake_senders()
         return ready
-
-    def _put(self, item: OwnedChunk) -> None:
-        self._queue.append(item.chunk)
-        self.queued_bytes += item.size
-        self._wake_reader()
 
     async def _wait_for_room(self) -> None:
         since = monotonic()

@@ -62,14 +62,17 @@ class FlowContext:
         return self._send(chunk)
 
     async def _send(self, chunk: FlowStreamChunk) -> None:
-        accepted = self._run.accept(chunk, self._op)
+        run = self._run
+        if run.take(chunk):
+            _set(self, "emitted", self.emitted + 1)
+            return
+        accepted = run.accept(chunk, self._op)
         if not accepted:
             await checkpoint()
         for owned in accepted:
             # Counted first: a chunk that may be on its way must not be sent again by another try.
             _set(self, "emitted", self.emitted + 1)
-            if not self._run.push(owned):
-                await self._run.send(owned, self._op)
+            await run.send(owned, self._op)
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""

@@ -1,10 +1,11 @@
-"""The chunk with which a run ends that does not come to a good end, and its line in the log."""
+"""The states of a run, and how one tells that it did not come to a good end: chunk and log."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 from contextlib import suppress
+from enum import StrEnum
 from typing import Any
 
 from pydantic_core import from_json
@@ -18,6 +19,15 @@ logger = logging.getLogger("flowcore")
 
 _PUBLIC_ERRORS = (InputError, RunFailedError, RunTimeoutError)
 """Errors whose text was written for callers."""
+
+
+class RunState(StrEnum):
+    """Where a run stands; it leaves ``running`` exactly once."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 def error_chunk(

@@ -78,6 +78,25 @@ class RunLimits:
         """Return the shortest deadline, in seconds."""
         return min([self.cleanup, *(value for _, value in self.deadlines if value is not None)])
 
+    def passed(self, age: float, silence: float | None) -> tuple[str, str] | None:
+        """Return the name of a deadline that has passed, and what the run did not do, or None.
+
+        Args:
+            age: How long ago the run started, in seconds.
+            silence: How long ago its last chunk was emitted; None before the first.
+        """
+        limits = self.deadlines
+        if limits.total is not None and age > limits.total:
+            return "total", f"did not end within {limits.total:g} s"
+        if not self.streamed:
+            return None
+        if silence is None:
+            if limits.first_chunk is not None and age > limits.first_chunk:
+                return "first_chunk", f"emitted nothing within {limits.first_chunk:g} s"
+        elif limits.idle is not None and silence > limits.idle:
+            return "idle", f"emitted nothing for {limits.idle:g} s"
+        return None
+
 
 class Watchdog:
     """Ends the runs whose time is over.

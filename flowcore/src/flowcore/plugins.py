@@ -207,7 +207,11 @@ Calls = Sequence[tuple[str, Callable[..., Any]]]
 
 
 class HookObserver:
-    """Tells plugins of runs; what they raise is logged, once for each, and goes no further."""
+    """Tells plugins of runs; what they raise is logged, once for each, and goes no further.
+
+    Attributes:
+        sees_chunks: Whether any plugin wants to be told of chunks.
+    """
 
     def __init__(
         self,
@@ -223,6 +227,7 @@ class HookObserver:
         self._op_started = op_started
         self._op_finished = op_finished
         self._chunk = chunk
+        self.sees_chunks = bool(chunk)
         self._logged: set[object] = set()
 
     @property

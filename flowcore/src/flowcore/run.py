@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from enum import StrEnum
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,9 +13,16 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowcore.channel import Channel, OwnedChunk
 from flowcore.cleanup import Cleanup
-from flowcore.emission import check_chunk, copy_text, own_answer, own_chunk, plain_text, split_text
-from flowcore.ending import cancelled_chunk, error_chunk
-from flowcore.errors import ChunkError, RunCancelledError, RunFailedError, RunTimeoutError
+from flowcore.emission import (
+    check_chunk,
+    own_answer,
+    own_chunk,
+    split_text,
+    text_chunk,
+    text_size,
+)
+from flowcore.ending import RunState, cancelled_chunk, error_chunk
+from flowcore.errors import ChunkError, RunCancelledError, RunTimeoutError
 from flowcore.failure import error_text, outcome
 from flowcore.limits import RunLimits
 from flowcore.logs import running
@@ -28,14 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flowcore")
 
-
-class RunState(StrEnum):
-    """Where a run stands; it leaves ``running`` exactly once."""
-
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+_ANSWER = ChunkEnum.ANSWER
 
 
 class Run:
@@ -80,15 +79,16 @@ class Run:
         self.active_ops: list[Op] = []
         self.cleanup = Cleanup()
         self.chunks = 0
-        self.started_at = time.time()
+        self.started_at = time()
         self.first_chunk_at = 0.0
         self.ended_at = 0.0
         self.resources = resources
         self.observer = observer
+        self._watched = observer is not None and observer.sees_chunks
         self.limits = limits or RunLimits()
         self._channel = Channel(self.limits.max_chunks, self.limits.max_bytes)
         self._scope = anyio.CancelScope()
-        self._began = self._last_data = time.monotonic()
+        self._began = self._last_data = monotonic()
         self._cancelled = 0.0
         self._callbacks: list[Callable[[Run], object]] = []
         self._finished: anyio.Event | None = None
@@ -155,7 +155,7 @@ class Run:
             self._stop()
 
     def _stop(self) -> None:
-        self._cancelled = time.monotonic()
+        self._cancelled = monotonic()
         self._scope.cancel()
 
     def add_done_callback(self, callback: Callable[[Run], object]) -> None:
@@ -188,6 +188,26 @@ class Run:
 
     # --- for ops, through their context ---
 
+    def take(self, chunk: FlowStreamChunk) -> bool:
+        """Queue a copy of a chunk from an op, if it is a plain text and nothing is in its way.
+
+        Returns:
+            Whether it is queued. If not, :meth:`accept` and :meth:`send` do what is to be done.
+        """
+        if self._ended_by or self._cancelled or self._watched or not self.chunks:
+            return False
+        size = text_size(chunk)
+        if not 0 < size <= self.limits.max_chunk_bytes:
+            return False
+        kind = chunk.chunk_type
+        if not self._channel.push(text_chunk(chunk.chunk, self.id, kind), size):
+            return False
+        self._last_data = monotonic()
+        self.chunks += 1
+        if kind is _ANSWER:
+            self._answered = True
+        return True
+
     def accept(self, chunk: FlowStreamChunk, op: str) -> list[OwnedChunk]:
         """Take a chunk from an op: check it, copy it, and tell observers.
 
@@ -201,38 +221,27 @@ class Run:
             ChunkError: If the payload has no JSON form, or is too large.
         """
         check_chunk(chunk, op)
-        owned = None if self._ended_by else copy_text(chunk, self.id)
-        if owned is None:
-            kind = chunk.chunk_type
-            if kind == ChunkEnum.ERROR:
-                raise RunFailedError(
-                    plain_text(chunk.chunk) or "the op reported an error", chunk.metadata
-                )
-            if kind == ChunkEnum.DONE:
-                self._ended_by = f"the done chunk of op {op!r}"
-                return []
-            if self._ended_by:
-                self._drop(op)
-            if self._ended_by or chunk.chunk == "":
-                return []
-            owned = own_chunk(chunk, self.id, op)
+        if chunk.chunk_type == ChunkEnum.DONE:
+            self._ended_by = f"the done chunk of op {op!r}"
+            return []
+        if self._ended_by:
+            self._drop(op)
+        if self._ended_by or chunk.chunk == "":
+            return []
+        owned = own_chunk(chunk, self.id, op)
         accepted = [owned]
         if owned.size > self.limits.max_chunk_bytes:
             accepted = split_text(owned, op, self.limits.max_chunk_bytes)
-        self._last_data = time.monotonic()
+        self._last_data = monotonic()
         if not self.chunks:
-            self.first_chunk_at = time.time()
+            self.first_chunk_at = time()
         self.chunks += len(accepted)
         if self.observer is not None:
             for item in accepted:
                 self.observer.chunk(self, item.chunk)
-        if owned.chunk.chunk_type is ChunkEnum.ANSWER:
+        if owned.chunk.chunk_type is _ANSWER:
             self._answered = True
         return accepted
-
-    def push(self, owned: OwnedChunk) -> bool:
-        """Queue an accepted chunk, unless that takes :meth:`send`; return whether it is queued."""
-        return not self._cancelled and self._channel.push(owned)
 
     async def send(self, owned: OwnedChunk, op: str) -> None:
         """Queue an accepted chunk, and wait where the reader is slow."""
@@ -280,25 +289,19 @@ class Run:
 
     def check_deadlines(self) -> None:
         """Stop the run if one of its deadlines has passed; the app calls this now and then."""
-        now = time.monotonic()
-        deadlines = self.limits.deadlines
+        now = monotonic()
         if self._cancelled:
             if now - self._cancelled > self.limits.cleanup:
                 self._abandon()
         elif overdue := self.cleanup.overdue(self.limits.cleanup):
             self.fail(overdue[1])
             self._cancelled = overdue[0]
-        elif deadlines.total is not None and now - self._began > deadlines.total:
-            self._time_out("total", f"did not end within {deadlines.total:g} s")
-        elif not self.limits.streamed:
-            pass
-        elif self._channel.waiting_senders:
-            self._last_data = now  # it is the reader who is slow
-        elif not self.chunks:
-            if deadlines.first_chunk is not None and now - self._began > deadlines.first_chunk:
-                self._time_out("first_chunk", f"emitted nothing within {deadlines.first_chunk:g} s")
-        elif deadlines.idle is not None and now - self._last_data > deadlines.idle:
-            self._time_out("idle", f"emitted nothing for {deadlines.idle:g} s")
+        else:
+            if self._channel.waiting_senders:
+                self._last_data = now  # it is the reader who is slow
+            silence = now - self._last_data if self.chunks else None
+            if passed := self.limits.passed(now - self._began, silence):
+                self._time_out(*passed)
 
     def _time_out(self, deadline: str, what: str) -> None:
         message = f"flow {self.flow!r} {what} (deadlines.{deadline})"
@@ -337,7 +340,7 @@ class Run:
         self.error = error
         self.state = state
         self._ended_by = self._ended_by or "the end of the run"
-        self.ended_at = time.time()
+        self.ended_at = time()
         self._channel.close(last)
         if self._finished is not None:
             self._finished.set()

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 import anyio
 
+from flowcore.ending import RunState
 from flowcore.errors import ChunkError
 from flowcore.payload import json_bytes
-from flowcore.run import Run, RunState
+from flowcore.run import Run
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 
 CANCEL_TIMEOUT = 5.0

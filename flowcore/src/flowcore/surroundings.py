@@ -36,7 +36,13 @@ class Resources(Protocol):
 
 
 class Observer(Protocol):
-    """Who is told of a run's life: the plugins, through the hooks of the same names."""
+    """Who is told of a run's life: the plugins, through the hooks of the same names.
+
+    Attributes:
+        sees_chunks: Whether anybody wants to be told of chunks.
+    """
+
+    sees_chunks: bool
 
     def run_started(self, run: Run) -> None:
         """See ``flowcore_run_started``."""

@@ -25,11 +25,11 @@ from pydantic import BaseModel, ConfigDict
 from flowcore.app import FlowApp
 from flowcore.backend import ModelSettings
 from flowcore.catalog import Registrar
+from flowcore.ending import RunState
 from flowcore.errors import BackendError
 from flowcore.hookspecs import hookimpl
 from flowcore.llm import BaseLLM
 from flowcore.op import Op
-from flowcore.run import RunState
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk, Message, Tool
 
 __all__ = [

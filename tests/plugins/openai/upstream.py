@@ -21,6 +21,7 @@ import contextlib
 import itertools
 import json
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -132,6 +133,9 @@ Behaviour = Reply | Callable[[Request], Reply]
 class Upstream:
     """The server; use it as an async context manager.
 
+    Args:
+        tls: Certificate and key to serve over TLS with.
+
     Attributes:
         requests: Every request so far.
         connections: How many TCP connections were accepted.
@@ -140,7 +144,8 @@ class Upstream:
         port: Port on 127.0.0.1, chosen by the kernel.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[Request] = []
         self.connections = 0
         self.open_connections = 0
@@ -153,7 +158,7 @@ class Upstream:
     @property
     def base_url(self) -> str:
         """What a client is configured with."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     def on(self, model: str, *behaviours: Behaviour) -> None:
         """Set the replies for a model: in turn, the last one repeated."""
@@ -165,7 +170,7 @@ class Upstream:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

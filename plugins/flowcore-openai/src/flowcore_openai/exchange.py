@@ -109,8 +109,12 @@ class Exchange:
             await self._response.aclose()
 
     def _is_plain(self) -> bool:
-        headers = self._response.headers
-        return headers.get("transfer-encoding") == "chunked" and "content-encoding" not in headers
+        response, headers = self._response, self._response.headers
+        return (
+            response.status_code == 200  # others may have no body, whatever their headers say
+            and headers.get("transfer-encoding") == "chunked"
+            and "content-encoding" not in headers
+        )
 
     async def _next(self) -> bytes | None:
         if self._stream is not None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 
-from httpcore2 import RemoteProtocolError
-
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _SIZE_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,16}\r?")
 
@@ -22,20 +20,18 @@ class ChunkedBody:
     Attributes:
         rest: Bytes that are not taken yet.
         plain: Whether more bytes may make it possible to take more.
+        broken: Whether a chunk is longer than it says; nothing can be read any more.
     """
 
     def __init__(self) -> None:
         self.rest = b""
         self.plain = True
+        self.broken = False
         self._missing = 0
         self._unended = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return the content of the chunks in ``data``, of the last one as far as it is there.
-
-        Raises:
-            RemoteProtocolError: If a chunk is longer than it says.
-        """
+        """Return the content of the chunks in ``data``, of the last one as far as it is there."""
         if self.rest:
             data = self.rest + data
         content: list[bytes] = []
@@ -51,8 +47,7 @@ class ChunkedBody:
                 self._unended = True
             if self._unended:
                 if not data.startswith(b"\r\n", at):
-                    if not b"\r\n".startswith(data[at:]):
-                        raise RemoteProtocolError("a chunk is longer than its size")
+                    self.broken = not b"\r\n".startswith(data[at:])
                     break
                 at += 2
                 self._unended = False

@@ -55,14 +55,17 @@ class BodyStream(httpcore2.AsyncNetworkStream):
 
         Raises:
             httpcore2.NetworkError: If the connection breaks.
-            httpcore2.RemoteProtocolError: If the chunks of the body are malformed.
+            httpcore2.RemoteProtocolError: If a chunk of the body is longer than it says.
         """
         while (body := self._body) is not None:
+            if body.broken:
+                raise httpcore2.RemoteProtocolError("a chunk of the body is longer than its size")
             data, self._held = self._held, b""
             if not data:
                 data = await self._inner.read(_READ_BYTES)
             content = body.feed(data)
-            if not (body.plain and data):
+            taken = not data or not body.plain
+            if taken and not body.broken:
                 self._body = None
                 self._held = body.rest
             if content:

@@ -1,0 +1,34 @@
+"""The most that one unit of each piece of work may cost.
+
+To renew the table, after a change that makes something cheaper or dearer for a good reason: run
+``python -m tests.cost.measure`` in the environment of the tests and write down what it prints,
+calls and instructions with some head-room: calls differ by a few per cent between versions of
+Python, instructions (in simple calls, see ``work.py``) by some ten per cent between builds of it.
+A send is a system call and a handle a turn through the event loop: they get none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """What one unit costs; `calls.count` says what is counted."""
+
+    calls: float
+    c_calls: float
+    handles: float
+    sends: float
+    instructions: float
+
+
+# One send of each request is the client's, and so are three handles.
+BOUNDS = {
+    "a chunk of a burst": Cost(13, 8.5, 0.02, 0, 20),
+    "a run of one op": Cost(195, 125, 3, 0, 165),
+    "one more op of a run": Cost(22, 20, 0, 0, 29),
+    "a chunk of a burst over HTTP": Cost(14, 12, 0.03, 0.01, 23),
+    "a chunk at pace over HTTP": Cost(150, 105, 3.2, 1, 125),
+    "a request": Cost(1150, 820, 18, 3, 1050),
+    "a stream of one chunk": Cost(1350, 1050, 19, 5, 1300),
+}
