@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from flowcore_http.peer import holds_body_back
+from flowcore_http.peer import current_peer, holds_body_back
 from flowcore_http.problem import HttpProblem
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_receive", "_release", "_send", "_whole", "fields"),
+        *("_peer", "_receive", "_release", "_send", "_whole", "fields"),
         *("began", "caller", "client_left", "complete", "endpoint", "extra", "method", "path"),
         *("route", "run", "run_id", "scope", "sent_at", "size", "status"),
     )
@@ -83,6 +83,7 @@ class Exchange:
         self.fields: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             self.fields.setdefault(name.lower(), []).append(value)
+        self._peer = current_peer.get()
         self._receive = receive
         self._send = send
         self._whole = False
@@ -189,6 +190,19 @@ class Exchange:
         self.size += len(data)
         self.complete = not more
         self.sent_at = time.monotonic()
+
+    def write_now(self, data: bytes) -> bool:
+        """Send a part of the answer's body at once, and return whether that was possible.
+
+        It is not where the client has not read what was sent before, and where the server does not
+        offer it; :meth:`write` is for that.
+        """
+        peer = self._peer
+        if peer is None or peer.write_now is None or not peer.write_now(data):
+            return False
+        self.size += len(data)
+        self.sent_at = time.monotonic()
+        return True
 
     async def answer(self, status: int, headers: Iterable[Header], body: bytes = b"") -> None:
         """Send a whole answer; to HEAD, without its body."""

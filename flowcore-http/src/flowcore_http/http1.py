@@ -27,7 +27,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
-from hypercorn.typing import ConnectionState
+from hypercorn.typing import ConnectionState, H11SendableEvent
 from hypercorn.utils import parse_socket_addr
 
 from flowcore_http.exchange import LINGER_SECONDS
@@ -75,6 +75,8 @@ class Http1Server(TCPServer):
                     parse_socket_addr(socket.family, socket.getsockname()),
                     self.protocol_send,
                 )
+                self.protocol.transport = self.writer.transport
+                self._peer.write_now = self.protocol.write_now
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
                 self.protocol.over = True
@@ -84,7 +86,14 @@ class Http1Server(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Do what the protocol asks for: send, close, or tell whether the connection is idle."""
-        if isinstance(event, Closed):
+        if isinstance(event, RawData):
+            transport = self.writer.transport
+            if not transport.is_closing():
+                transport.write(event.data)
+                if not transport.get_write_buffer_size():
+                    return
+            event = RawData(data=b"")  # it waits until the client has read more, or is lost
+        elif isinstance(event, Closed):
             self.protocol.over = True
             if self.protocol.is_unread and not (self.reader.at_eof() or self.writer.is_closing()):
                 await self._close_gently()
@@ -125,6 +134,7 @@ class Http1Protocol(H11Protocol):
 
     Attributes:
         over: Whether the connection is to be closed; what still comes is dropped.
+        transport: What the connection sends with.
     """
 
     connection: h11.Connection
@@ -133,8 +143,11 @@ class Http1Protocol(H11Protocol):
     def __init__(self, check: Check, *args: Any) -> None:
         super().__init__(*args)
         self.over = False
+        self.transport: asyncio.WriteTransport | None = None
+        self._head = b""
         self._check = check
         self._is_head = False
+        self._loop = asyncio.get_running_loop()
         self._parsing = asyncio.Lock()
 
     @property
@@ -184,6 +197,45 @@ class Http1Protocol(H11Protocol):
             # The body that was announced will never come, so the connection ends with this answer.
             event = replace(event, headers=[*event.headers, (b"connection", b"close")])
         await super().stream_send(event)
+
+    def write_now(self, data: bytes) -> bool:
+        """Send a part of an answer's body, if nothing of it waits to be sent."""
+        transport = self.transport
+        if (
+            transport is None
+            or self.over
+            or self._head
+            or self.connection.our_state is not h11.SEND_BODY
+            or transport.get_write_buffer_size()
+            or transport.is_closing()
+        ):
+            return False
+        transport.write(self.connection.send(h11.Data(data=data)) or b"")
+        return True
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            # It goes with the first part of the body, which comes at once as a rule.
+            self._head = data
+            self._loop.call_soon(self._send_head)
+            return
+        data = self._take_head() + data
+        if data:
+            await self.send(RawData(data=data))
+
+    def _take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        return head
+
+    def _send_head(self) -> None:
+        if self._head and self.transport is not None:
+            self.transport.write(self._take_head())
 
     async def refuse(self, problem: HttpProblem) -> None:
         """Answer without the app, if there is no answer yet, and close the connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -26,11 +27,14 @@ class Peer:
         lost: Why the connection was lost: ``client``, or ``write_timeout`` where the client had
             stopped reading; empty while it stands.
         upload: The body of the current request; None before there was a request.
+        write_now: Sends a part of the body of the current answer without waiting, if nothing of
+            what was sent before waits for the client; returns whether it did.
     """
 
     def __init__(self) -> None:
         self.lost = ""
         self.upload: Upload | None = None
+        self.write_now: Callable[[bytes], bool] | None = None
 
 
 current_peer: ContextVar[Peer | None] = ContextVar("flowcore_http_peer", default=None)

@@ -47,11 +47,35 @@ class _Batch(NamedTuple):
     data: bytes
 
 
+class Reader:
+    """Who reads the events of a run, and how far it has come.
+
+    Args:
+        number: Sequence number of the last event that it has.
+        push: Takes events at once, if it can, and returns whether it has; None if it never can.
+
+    Attributes:
+        number: See above.
+        push: See above.
+        wakeup: Set while the reader waits for events that it is not pushed.
+    """
+
+    __slots__ = ("number", "push", "wakeup")
+
+    def __init__(self, number: int, push: Callable[[bytes], bool] | None = None) -> None:
+        self.number = number
+        self.push = push
+        self.wakeup: asyncio.Future[None] | None = None
+
+
 class Replay:
     """The events of one run, numbered from 1.
 
-    Whoever has read all of them and wants more takes the next chunks from the run. So a run is
-    read as fast as its fastest reader reads, and not at all while nobody does.
+    While somebody waits for events, chunks are taken from the run and encoded in the very step in
+    which an op emits them, and pushed to those who wait; more chunks that come before the event
+    loop's next turn are taken together in that. So a chunk that comes alone is on its way at once,
+    and many that come together are one write. While nobody waits, the run is not read: it goes on
+    as fast as its fastest reader reads.
 
     Args:
         run: The run, which nobody else reads.
@@ -75,37 +99,81 @@ class Replay:
         self._delivered = delivered
         self._kept: deque[_Batch] = deque()
         self.size = 0
-        self._is_read = False
-        self._grown: asyncio.Event | None = None
+        self._waiting: list[Reader] = []
+        self._resting = False
+        self._loop = asyncio.get_running_loop()
         budget.runs += 1
 
-    async def read(self, number: int) -> bytes:
-        """Wait for events after ``number`` and return all that there are; nothing at the end.
+    async def read(self, reader: Reader) -> bytes:
+        """Wait for events that the reader lacks and cannot be pushed, and return all there are.
 
         However this is cancelled, nothing is lost. Where events in between are no longer kept, the
-        first one is a ``gap``.
+        first one is a ``gap``. Nothing is returned where the last events were pushed.
         """
-        while self.last <= number and not self.ended:
-            if self._is_read:
-                await self._wait()
-            elif number == self.last:
-                return await self._take()
-            else:
-                await self._take()
-        return self._after(number)
+        if self.last == reader.number and not self.ended and not self._hand_out():
+            await self._wait(reader)
+        data = self._after(reader.number)
+        reader.number = self.last
+        return data
 
-    async def _take(self) -> bytes:
-        assert self._run is not None  # noqa: S101 - for the type checker: it has not ended
-        self._is_read = True
+    async def _wait(self, reader: Reader) -> None:
+        run = self._run
+        assert run is not None  # noqa: S101 - for the type checker: it has not ended
+        reader.wakeup = self._loop.create_future()
+        self._waiting.append(reader)
+        run.listen(self._arrived)
         try:
-            chunks = await self._run.receive()
+            await reader.wakeup
         finally:
-            # Also where this reader leaves: another one goes on.
-            self._is_read = False
-            self._wake()
+            reader.wakeup = None
+            if reader in self._waiting:
+                self._waiting.remove(reader)
+            if not self._waiting:
+                run.listen(None)
+
+    def _arrived(self) -> None:
+        """Hand out what an op has just emitted, or let it wait for what comes right after it."""
+        if self._resting:
+            return
+        self._resting = True
+        self._loop.call_soon(self._look_again)
+        self._hand_out()
+
+    def _look_again(self) -> None:
+        self._resting = False
+        if self._waiting and self._hand_out() and not self.ended:
+            self._resting = True
+            self._loop.call_soon(self._look_again)
+
+    def _hand_out(self) -> bool:
+        """Take what there is and push it to those who wait; return whether there was anything."""
+        before = self.last
+        if not self._take():
+            return False
+        data = self._kept[-1].data
+        for reader in tuple(self._waiting):
+            pushed = reader.number == before and reader.push is not None and reader.push(data)
+            if pushed:
+                reader.number = self.last
+            if not pushed or self.ended:
+                self._waiting.remove(reader)
+                if reader.wakeup is not None and not reader.wakeup.done():
+                    reader.wakeup.set_result(None)
+        if not self._waiting and self._run is not None:
+            self._run.listen(None)
+        return True
+
+    def _take(self) -> bool:
+        """Take what the run has emitted; return whether that was anything."""
+        if self._run is None:
+            return False
+        chunks = self._run.receive_ready()
         if chunks:
             self._delivered()
-        return self._append(chunks)
+        elif self._run.state is RunState.RUNNING:
+            return False
+        self._append(chunks)
+        return True
 
     def finish(self) -> None:
         """Take what a run that has ended still holds, when nobody reads it."""
@@ -119,7 +187,7 @@ class Replay:
         self._kept.clear()
         self.size = 0
 
-    def _append(self, chunks: list[FlowStreamChunk]) -> bytes:
+    def _append(self, chunks: list[FlowStreamChunk]) -> None:
         assert self._run is not None  # noqa: S101 - for the type checker
         first = self.last + 1
         data = self.encoder.chunks(chunks, first)
@@ -139,7 +207,6 @@ class Replay:
             dropped = len(self._kept.popleft().data)
             self.size -= dropped
             self._budget.used -= dropped
-        return data
 
     def _after(self, number: int) -> bytes:
         wanted = number + 1
@@ -157,13 +224,3 @@ class Replay:
         if wanted < end <= self.last:
             parts.appendleft(self.encoder.gap(wanted, end - 1))
         return b"".join(parts)
-
-    async def _wait(self) -> None:
-        if self._grown is None:
-            self._grown = asyncio.Event()
-        await self._grown.wait()
-
-    def _wake(self) -> None:
-        if self._grown is not None:
-            self._grown.set()
-            self._grown = None

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from flowcore_http.connected import Connected
 from flowcore_http.exchange import Exchange, Header
-from flowcore_http.replay import Replay
+from flowcore_http.replay import Reader, Replay
 from flowcore_http.wire import COMMENT
 
 
@@ -27,10 +27,11 @@ async def send_events(exchange: Exchange, replay: Replay, number: int, heartbeat
         await exchange.write(replay.encoder.opening(number))
         beat = _Heartbeat(exchange, heartbeat)
         try:
+            reader = Reader(number, exchange.write_now)
             ended = False
             while not ended:
-                data = await replay.read(number)
-                number, ended = replay.last, replay.ended
+                data = await replay.read(reader)
+                ended = replay.ended
                 await exchange.write(data, more=not ended)
         finally:
             await beat.stop()
@@ -60,7 +61,7 @@ class _Heartbeat:
         self._timer = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        left = self._exchange.sent_at + self._seconds - time.monotonic()
+        left = self._seconds - self._silence()
         if left > self._seconds / 100:
             self._timer = self._loop.call_later(left, self._look)
             return
@@ -68,10 +69,15 @@ class _Heartbeat:
             self._sending = self._loop.create_task(self._send())
         self._timer = self._loop.call_later(self._seconds, self._look)
 
+    def _silence(self) -> float:
+        return time.monotonic() - self._exchange.sent_at
+
     async def _send(self) -> None:
-        # Where the client has left, that is noticed where events are sent.
-        with suppress(OSError):
-            await self._exchange.write(COMMENT)
+        # Events, and even the last one, may have been sent since this task was made. Where the
+        # client has left, that is noticed where they are sent.
+        if self._silence() >= self._seconds / 2:
+            with suppress(OSError):
+                await self._exchange.write(COMMENT)
 
     async def stop(self) -> None:
         self._timer.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class Channel:
         self._max_chunks = max_chunks
         self._max_bytes = max_bytes
         self._drained: anyio.Event | None = None
-        self._filled: Wakeup | None = None
+        self._notify: Callable[[], object] | None = None
         self._closed = False
         self._last: Sequence[FlowStreamChunk] = ()
 
@@ -58,8 +58,8 @@ class Channel:
             return False
         self._queue.append(chunk)
         self.queued_bytes += size
-        if self._filled is not None:
-            self._wake_reader()
+        if self._notify is not None:
+            self._notify()
         return True
 
     async def send(self, item: OwnedChunk) -> None:
@@ -110,9 +110,20 @@ class Channel:
             # that never has to wait here would not come to see that it was cancelled.
             await checkpoint_if_cancelled()
         while not (self._queue or self._closed):
-            self._filled = Wakeup()
-            await self._filled
+            wakeup = Wakeup()
+            self._notify = wakeup.wake
+            try:
+                await wakeup
+            finally:
+                self._notify = None
         return self.receive_ready()
+
+    def listen(self, notify: Callable[[], object] | None) -> None:
+        """Have a function called at each chunk that is queued, and at the end, instead of waiting.
+
+        It is called in the very step of the sender, so it must be quick and raise nothing.
+        """
+        self._notify = notify
 
     def receive_ready(self) -> list[FlowStreamChunk]:
         """Return the chunks that are ready, in order, without waiting."""
@@ -141,6 +152,5 @@ class Channel:
             self._drained = None
 
     def _wake_reader(self) -> None:
-        if self._filled is not None:
-            self._filled.wake()
-            self._filled = None
+        if self._notify is not None:
+            self._notify()

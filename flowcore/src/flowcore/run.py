@@ -115,6 +115,15 @@ class Run:
         """Return the chunks that are ready, in order, without waiting."""
         return self._channel.receive_ready()
 
+    def listen(self, notify: Callable[[], object] | None) -> None:
+        """Have a function called whenever there is something to receive, instead of waiting for it.
+
+        It is called in the step of the op that emits, and at the end of the run; what there is, it
+        takes with :meth:`receive_ready`, at once or later. It must be quick and raise nothing.
+        ``None`` ends this.
+        """
+        self._channel.listen(notify)
+
     @property
     def queued_bytes(self) -> int:
         """How many bytes of content wait for the reader."""
