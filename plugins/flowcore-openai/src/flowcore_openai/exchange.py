@@ -14,6 +14,7 @@ import httpx2
 import openai
 
 from flowcore import BackendError
+from flowcore_openai.alarm import Alarm, alarm
 from flowcore_openai.failures import Failures
 from flowcore_openai.network import BodyStream
 from flowcore_openai.patience import Patience
@@ -67,6 +68,7 @@ class Exchange:
         self._response: httpx2.Response
         self._body: AsyncGenerator[bytes, None]
         self._stream: BodyStream | None = None
+        self._alarm: Alarm | None = None
 
     @property
     def media_type(self) -> str:
@@ -82,6 +84,7 @@ class Exchange:
         stream = self._response.extensions.get("network_stream")
         if isinstance(stream, BodyStream) and self._is_plain() and stream.take_body():
             self._stream = stream
+        self._alarm = alarm()
         return self
 
     async def read(self) -> bytes | None:
@@ -104,6 +107,8 @@ class Exchange:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._alarm is not None:
+            self._alarm.stop()
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await self._body.aclose()
             await self._response.aclose()
@@ -127,7 +132,7 @@ class Exchange:
         began = anyio.current_time()
         deadline, timeout = self._patience.limit(began)
         failure: BackendError | None = None
-        with anyio.CancelScope(deadline=deadline) as scope:
+        with self._limited(deadline) as scope:
             try:
                 result = await step()
             except _FAILURES as exc:
@@ -140,6 +145,13 @@ class Exchange:
             failure = self._failures.error(timeout, _TIMEOUTS[timeout])
         assert failure is not None  # noqa: S101
         raise failure
+
+    def _limited(self, deadline: float) -> anyio.CancelScope:
+        if self._alarm is None:
+            return anyio.CancelScope(deadline=deadline)
+        scope = anyio.CancelScope()
+        self._alarm.watch(scope, deadline)
+        return scope
 
     def _failure(self, exc: Exception) -> BackendError:
         if isinstance(exc, openai.APIConnectionError) and isinstance(exc.__cause__, Exception):

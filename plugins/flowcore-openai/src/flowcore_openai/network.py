@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Iterable
 from typing import Any
 
+import anyio
+import anyio.abc
 import httpcore2
 import httpx2
 
@@ -37,6 +39,8 @@ class BodyStream(httpcore2.AsyncNetworkStream):
 
     def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
         self._inner = inner
+        # What it holds is read for half of what its own read takes, where that is known.
+        self._plain: object = getattr(inner, "_stream", None)
         self._held = b""
         self._tail = b""
         self._in_head = False
@@ -62,7 +66,7 @@ class BodyStream(httpcore2.AsyncNetworkStream):
                 raise httpcore2.RemoteProtocolError("a chunk of the body is longer than its size")
             data, self._held = self._held, b""
             if not data:
-                data = await self._inner.read(_READ_BYTES)
+                data = await self._read_more()
             content = body.feed(data)
             taken = not data or not body.plain
             if taken and not body.broken:
@@ -71,6 +75,16 @@ class BodyStream(httpcore2.AsyncNetworkStream):
             if content:
                 return content
         return b""
+
+    async def _read_more(self) -> bytes:
+        if not isinstance(self._plain, anyio.abc.ByteReceiveStream):
+            return await self._inner.read(_READ_BYTES)
+        try:
+            return await self._plain.receive(_READ_BYTES)
+        except anyio.EndOfStream:
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            raise httpcore2.ReadError(str(exc)) from exc
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Return bytes for the client."""
