@@ -129,12 +129,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--peer", action="append", choices=all_peers(), metavar="PEER", help=f"only this: {peers}")
     add("--repeats", type=int, help=f"rounds; {ROUNDS}, or 1 if --quick")
     add("--quick", action="store_true", help="rough figures in a fraction of the time")
-    add("--save", action="store_true", help="write the results though not everything was measured")
+    add("--save", action="store_true", help="write the results though not everything is measured")
     return parser.parse_args(argv)
 
 
 def main() -> int:
-    """Measure, print and, if all was measured, write; the exit code tells of failures."""
+    """Measure, print and, if all is measured, write after each task; exit with 1 at failures."""
     options = arguments(sys.argv[1:])
     raise_file_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -145,15 +145,16 @@ def main() -> int:
     about |= {"commit": machine.commit(), "rounds": str(bench.rounds), **machine.facts(load.cores)}
     bench.install(options.peer or list(bench.peers))
     print(load.cores)
+    save = options.save or not (options.task or options.peer or options.quick)
     try:
         for name in options.task or tasks:
             bench.measure(tasks[name])
+            if save:
+                bench.save(about)
     except KeyboardInterrupt:
         return 130
     finally:
         print(f"\n{bench.report()}")
-    if options.save or not (options.task or options.peer or options.quick):
-        bench.save(about)
     return 1 if bench.absent or any(results.failures for results in bench.results) else 0
 
 
