@@ -194,7 +194,7 @@ async def main(mode: str) -> None:
                 continue
             little, much = [await least(work.run, number) for number in (work.little, work.much)]
             units = work.much - work.little
-            per_unit = {what: (much[what] - little[what]) / units for what in much}
+            per_unit = {what: (much[what] - little[what]) / units for what in (*calls.KINDS, *much)}
             print(json.dumps({"name": name, "counts": per_unit}))
 
 
