@@ -89,7 +89,7 @@ class Bench:
 
     def report(self) -> str:
         """Return all tables."""
-        parts = [task_report(results, self.peers) for results in self.results]
+        parts = [task_report(each, self.peers) for each in self.results if each.rounds]
         parts += [
             f"{self.peers[name].title} could not be installed: {why}"
             for name, why in self.absent.items()

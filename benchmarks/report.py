@@ -39,7 +39,8 @@ def task_report(results: TaskResults, peers: Mapping[str, Peer]) -> str:
         ]
         for name in order
     ]
-    parts = [f"### {task.id}, {task.title}", _table(header, rows)]
+    table = _table(header, rows) if rows else "No peer could be measured."
+    parts = [f"### {task.id}, {task.title}", table]
     parts += [f"- {peers[name].title} failed: {why}" for name, why in results.failures.items()]
     parts += [f"- {_sentence(verdict, peers)}" for verdict in verdicts(results)]
     return "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:])
