@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,22 +42,24 @@ def task_report(results: TaskResults, peers: Mapping[str, Peer]) -> str:
     ]
     table = _table(header, rows) if rows else "No peer could be measured."
     parts = [f"### {task.id}, {task.title}", table]
-    parts += [f"- {peers[name].title} failed: {why}" for name, why in results.failures.items()]
+    parts += [
+        f"- {peers[name].title} failed: {_one_line(why)}" for name, why in results.failures.items()
+    ]
     parts += [f"- {_sentence(verdict, peers)}" for verdict in verdicts(results)]
     return "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:])
 
 
 def _spread(values: Sequence[float]) -> str:
-    middle = sorted(values)[len(values) // 2] if len(values) % 2 else _mean_of_middle(values)
+    middle = number(statistics.median(values))
     if len(values) == 1:
-        return number(middle)
-    return f"{number(middle)} ({number(min(values))} to {number(max(values))})"
+        return middle
+    return f"{middle} ({number(min(values))} to {number(max(values))})"
 
 
-def _mean_of_middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    half = len(values) // 2
-    return (ordered[half - 1] + ordered[half]) / 2
+def _one_line(text: str) -> str:
+    """Return a text, perhaps the log of a server, without its line breaks and its middle."""
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else f"{line[:200]} … {line[-200:]}"
 
 
 def _times(ratio: float | None) -> str:
