@@ -24,7 +24,7 @@ class Cost(NamedTuple):
 
 # One send of each request is the client's, and so are three handles.
 BOUNDS = {
-    "a chunk of a burst": Cost(13, 8.5, 0.02, 0, 20),
+    "a chunk of a burst": Cost(13.5, 10.5, 0.02, 0, 20),
     "a run of one op": Cost(195, 125, 3, 0, 165),
     "one more op of a run": Cost(22, 20, 0, 0, 29),
     "a chunk of a burst over HTTP": Cost(14, 12, 0.03, 0.01, 23),
