@@ -21,7 +21,7 @@ async def test_leaving_waits_for_all_tasks() -> None:
             for number in range(5):
                 tasks.start(task, number, name=f"task {number}")
 
-    assert ended == [0, 1, 2, 3, 4]
+    assert sorted(ended) == [0, 1, 2, 3, 4]
 
 
 async def test_leaving_waits_also_where_it_is_cancelled() -> None:
