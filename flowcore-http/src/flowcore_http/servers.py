@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from flowcore import ConfigError, FlowApp
+from flowcore import ConfigError
 from flowcore_http.settings import HttpSettings
 
 if TYPE_CHECKING:
@@ -48,14 +48,24 @@ _HOMES = {
 }
 
 
-def check_server(app: FlowApp, settings: HttpSettings) -> None:
-    """Check that the server that is configured is installed.
+def check_server(settings: HttpSettings, where: str = "") -> None:
+    """Check that the server that the settings name is installed.
+
+    Args:
+        settings: Settings of the service.
+        where: Where in the configuration it is named, if that is known.
 
     Raises:
         ConfigError: If it is not.
     """
-    if missing := _missing(settings.server):
-        raise ConfigError(_advice(settings.server, missing), app.config.origins.find(_SETTING))
+    name = settings.server
+    missing = [p for p in _HOMES[name].packages if importlib.util.find_spec(p) is None]
+    if missing:
+        raise ConfigError(
+            f"http.server: {name} needs {' and '.join(missing)}; install flowcore-http[{name}], "
+            "or leave http.server out",
+            where,
+        )
 
 
 def server_of(settings: HttpSettings) -> Server:
@@ -64,22 +74,5 @@ def server_of(settings: HttpSettings) -> Server:
     Raises:
         ConfigError: If it is not installed, or a certificate cannot be read.
     """
-    if missing := _missing(settings.server):
-        raise ConfigError(_advice(settings.server, missing))
+    check_server(settings)
     return importlib.import_module(_HOMES[settings.server].module).server(settings)
-
-
-_SETTING = ("http", "server")
-
-
-def _missing(name: str) -> list[str]:
-    return [
-        package for package in _HOMES[name].packages if importlib.util.find_spec(package) is None
-    ]
-
-
-def _advice(name: str, missing: list[str]) -> str:
-    return (
-        f"http.server: {name} needs {' and '.join(missing)}; install flowcore-http[{name}], or "
-        "leave http.server out for hypercorn"
-    )

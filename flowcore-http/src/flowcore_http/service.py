@@ -44,7 +44,7 @@ class HttpService(BaseService):
 
         check_names(app)
         Admission(app, self.settings)
-        check_server(app, self.settings)
+        check_server(self.settings, app.config.origins.find(("http", "server")))
         check_workers(app, self.settings)
 
     def run(self, app: FlowApp) -> None:
