@@ -31,4 +31,7 @@ BOUNDS = {
     "a chunk at pace over HTTP": Cost(150, 105, 3.2, 1, 125),
     "a request": Cost(1150, 820, 18, 3, 1050),
     "a stream of one chunk": Cost(1350, 1050, 19, 5, 1300),
+    # One send is the model server's, and so is one handle.
+    "a delta of a burst": Cost(20, 40, 0.03, 0, 17),
+    "a delta at pace": Cost(165, 135, 2.2, 1, 120),
 }

@@ -21,6 +21,7 @@ from flowcore_http import HttpSettings, create_app
 from flowcore_http.listener import listen
 from flowcore_http.servers import server_of
 from tests.cost import callgrind, calls
+from tests.cost.deltas import asking
 
 MORE_OPS = 10
 SIMPLE_CALL = "a simple call"
@@ -184,8 +185,13 @@ async def least(run: Callable[[int], Awaitable[object]], number: int) -> Counter
 
 async def main(mode: str) -> None:
     config = load_config({"flow": FLOWS})
-    async with FlowApp(config) as app, serving(app) as client:
-        for name, work in works(app, client).items():
+    async with FlowApp(config) as app, serving(app) as client, asking() as (deltas, paced_deltas):
+        all_works = {
+            **works(app, client),
+            "a delta of a burst": Work(deltas, 200, 1200),
+            "a delta at pace": Work(paced_deltas, 10, 60),
+        }
+        for name, work in all_works.items():
             # What is done once and kept has no part in the cost.
             await work.run(work.much)
             await work.run(work.little)
