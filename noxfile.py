@@ -13,7 +13,9 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "floors", "tests", "pythons", "packaging"]
+nox.options.sessions = [
+    *("lint", "types", "floors", "tests", "pythons", "packaging", "other_server"),
+]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 # Many tests start the command, which takes twice as long where all modules are compiled anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -26,6 +28,7 @@ DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 # Tests wait more than they work, so there are more of them at once than processors.
 AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
     *("httptools", "uvicorn"),
@@ -81,6 +84,18 @@ def pythons(session: nox.Session) -> None:
     ours = ["tests/core", "tests/plugins", *(f"tests/http/test_{name}.py" for name in names)]
     arguments = session.posargs or ("--numprocesses", "2", "--dist", "worksteal")
     session.run("python", "-m", "pytest", *ours, *arguments)
+
+
+@nox.session(python=THIS_PYTHON)
+def other_server(session: nox.Session) -> None:
+    """Run the tests of connections and faults on the server that is not the default."""
+    install(session, *TEST_TOOLS, "uvloop; sys_platform != 'win32'")
+    names = ("connections", "disconnect", "http2", "https", "protocol_faults", "siblings", "stream")
+    ours = ["tests/faults", *(f"tests/http/test_{name}.py" for name in names)]
+    without = [f"--ignore=tests/faults/test_{name}.py" for name in WITHOUT_SERVER]
+    environment = {"TEST_SERVER": "uvicorn"}
+    arguments = session.posargs or (*ours, *without, *AT_ONCE)
+    session.run("python", "-m", "pytest", *arguments, env=environment)
 
 
 @nox.session(python=THIS_PYTHON)
