@@ -4,7 +4,7 @@
 # title = "FlowLLM 0.2.0.9"
 # tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b"]
 # imports = "from flowllm.core.op import BaseAsyncOp"
-# settings = "uvicorn[standard]: uvloop, httptools; access log off, log level WARNING"
+# settings = "uvicorn[standard]: uvloop, httptools; access log patched off, log level WARNING"
 # ///
 """FlowLLM: the same ops and flows as flowcore's."""
 
@@ -28,7 +28,7 @@ from loguru import logger
 ELEVEN = " >> ".join(["EchoOp()"] * 11)
 CONFIG = """
 backend: http
-init_logger: false
+init_logger: %s
 enable_logo: false
 thread_pool_max_workers: 128
 http: {host: "127.0.0.1", port: %s, limit_concurrency: 20000}
@@ -95,10 +95,13 @@ class FloodOp(BaseAsyncOp):
 if __name__ == "__main__":
     os.environ["FLOW_LLM_API_KEY"] = "none"
     os.environ["FLOW_LLM_BASE_URL"] = os.environ.get("BENCH_UPSTREAM", "http://127.0.0.1:9/v1")
-    logger.remove()
-    logger.add(sys.stderr, level="WARNING")
-    # It has no setting for the access log.
-    uvicorn.run = functools.partial(uvicorn.run, access_log=False)
-    Path("bench.yaml").write_text(CONFIG % (sys.argv[1], ELEVEN), encoding="utf-8")
+    as_it_comes = "BENCH_LOGS" in os.environ
+    if not as_it_comes:
+        logger.remove()
+        logger.add(sys.stderr, level="WARNING")
+        # It has no setting for the access log.
+        uvicorn.run = functools.partial(uvicorn.run, access_log=False)
+    config = CONFIG % (str(as_it_comes).lower(), sys.argv[1])
+    Path("bench.yaml").write_text(config, encoding="utf-8")
     with FlowLLMApp(config_path="bench.yaml") as app:
         app.run_service()
