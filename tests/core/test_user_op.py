@@ -14,7 +14,9 @@ from flowcore import (
     ChunkEnum,
     FlowApp,
     FlowStreamChunk,
+    Op,
     OpDefinitionError,
+    RunCancelledError,
     RunFailedError,
     RunState,
 )
@@ -563,6 +565,66 @@ async def test_the_thread_of_a_cancelled_run_is_left_to_itself_and_its_chunks_ar
             assert await anyio.to_thread.run_sync(gone.wait, 5)
 
     assert not any("Traceback" in line or "ERROR" in line for line in log())
+
+
+async def test_a_thread_whose_sibling_has_failed_sends_nothing_more() -> None:
+    began, go, gone = threading.Event(), threading.Event(), threading.Event()
+    refused: list[type[BaseException]] = []
+
+    class LateOp(BaseOp):
+        def execute(self) -> None:
+            began.set()
+            try:
+                assert go.wait(5)
+                self.context.add_stream_chunk_sync(FlowStreamChunk(chunk="late"))
+            except BaseException as error:
+                refused.append(type(error))
+            finally:
+                gone.set()
+
+    class FailOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            assert await anyio.to_thread.run_sync(began.wait, 5)
+            raise ValueError("mine")
+
+    class HoldOp(BaseAsyncOp):
+        def __init__(self, inner: Op) -> None:
+            super().__init__()
+            self.inner = inner
+
+        async def async_execute(self) -> None:
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="before"))
+            await self.inner.async_call()
+
+        async def async_default_execute(self, error: Exception) -> None:
+            go.set()
+            assert await anyio.to_thread.run_sync(gone.wait, 5)
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="after"))
+
+    with anyio.fail_after(10):
+        result = await run_op(HoldOp(LateOp() | FailOp()))
+
+    assert [chunk.chunk for chunk in result.chunks] == ["before", "after"]
+    assert refused == [RunCancelledError]
+
+
+async def test_a_branch_that_is_cancelled_while_it_streams_stops_within_a_buffer() -> None:
+    class FloodOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            while True:
+                await self.context.add_stream_chunk(FlowStreamChunk(chunk="x"))
+
+    class FailOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await checkpoint()
+            raise ValueError("mine")
+
+    async with FlowApp({"stream_buffer_chunks": 8}, flows={"f": FloodOp() | FailOp()}) as app:
+        with anyio.fail_after(5):
+            result = await collect(app, "f")
+
+    assert result.chunks[-1].chunk == "ValueError: mine"
+    assert len(result.chunks) < 8 * 5
 
 
 @pytest.mark.parametrize("config", [{"stream_buffer_bytes": 50}, {"stream_buffer_chunks": 2}])

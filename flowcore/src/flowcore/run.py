@@ -51,6 +51,22 @@ class Run:
         ended_at: Time of the end, or 0.
     """
 
+    # What few runs set, or once, takes no place in each of them.
+    error: Exception | None = None
+    failure: FlowStreamChunk | None = None
+    cancel_reason = ""
+    abandoned = False
+    chunks = 0
+    first_chunk_at = 0.0
+    ended_at = 0.0
+    _cancelled = 0.0
+    _finished: anyio.Event | None = None
+    _stopped_by: Exception | None = None
+    _answered = False
+    _ended_by = ""
+    _drop_logged = False
+    _failed_op = ""
+
     def __init__(
         self,
         flow: str,
@@ -65,16 +81,9 @@ class Run:
         self.state = RunState.RUNNING
         self.response = FlowResponse()
         self.data: dict[str, Any] = dict(inputs)
-        self.error: Exception | None = None
-        self.failure: FlowStreamChunk | None = None
-        self.cancel_reason = ""
-        self.abandoned = False
         self.active_ops: list[Op] = []
         self.cleanup = Cleanup()
-        self.chunks = 0
         self.started_at = time()
-        self.first_chunk_at = 0.0
-        self.ended_at = 0.0
         self.resources = resources
         self.observer = observer
         self._watched = observer is not None and observer.sees_chunks
@@ -82,14 +91,7 @@ class Run:
         self._channel = Channel(self.limits.max_chunks, self.limits.max_bytes)
         self._scope = anyio.CancelScope()
         self._began = self._last_data = monotonic()
-        self._cancelled = 0.0
         self._callbacks: list[Callable[[Run], object]] = []
-        self._finished: anyio.Event | None = None
-        self._stopped_by: Exception | None = None
-        self._answered = False
-        self._ended_by = ""
-        self._drop_logged = False
-        self._failed_op = ""
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of flow {self.flow!r}: {self.state}>"
