@@ -38,6 +38,8 @@ from flowcore_http.request_head import MAX_PIPELINED_BYTES, fault_of_bytes, faul
 if TYPE_CHECKING:
     from flowcore_http.connections import ServerConfig
 
+_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n"
+
 Check = Callable[[h11.Request], HttpProblem | None]
 
 
@@ -145,6 +147,7 @@ class Http1Protocol(H11Protocol):
         self.over = False
         self.transport: asyncio.WriteTransport | None = None
         self._head = b""
+        self._has_chunks = False
         self._check = check
         self._is_head = False
         self._loop = asyncio.get_running_loop()
@@ -210,7 +213,8 @@ class Http1Protocol(H11Protocol):
             or transport.is_closing()
         ):
             return False
-        transport.write(self.connection.send(h11.Data(data=data)) or b"")
+        # As h11 frames it; its state stays the same.
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._has_chunks else data)
         return True
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
@@ -223,6 +227,7 @@ class Http1Protocol(H11Protocol):
         if isinstance(event, h11.Response):
             # It goes with the first part of the body, which comes at once as a rule.
             self._head = data
+            self._has_chunks = _CHUNKED in data
             self._loop.call_soon(self._send_head)
             return
         data = self._take_head() + data
