@@ -79,7 +79,8 @@ def pythons(session: nox.Session) -> None:
     install_model(session)
     names = ("connections", "disconnect", "https", "runs", "service", "stream", "workers")
     ours = ["tests/core", "tests/plugins", *(f"tests/http/test_{name}.py" for name in names)]
-    session.run("python", "-m", "pytest", *ours, *session.posargs)
+    arguments = session.posargs or ("--numprocesses", "2", "--dist", "worksteal")
+    session.run("python", "-m", "pytest", *ours, *arguments)
 
 
 @nox.session(python=THIS_PYTHON)

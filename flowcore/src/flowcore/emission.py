@@ -123,6 +123,16 @@ def own_chunk(chunk: FlowStreamChunk, run_id: str, op: str) -> OwnedChunk:
     return OwnedChunk(owned, size)
 
 
+def own_pieces(chunk: FlowStreamChunk, run_id: str, op: str, limit: int) -> list[OwnedChunk]:
+    """Return what :func:`own_chunk` does; if its text is longer than ``limit``, in pieces.
+
+    Raises:
+        ChunkError: If the payload has no JSON form, or is too large and no text.
+    """
+    owned = own_chunk(chunk, run_id, op)
+    return [owned] if owned.size <= limit else split_text(owned, op, limit)
+
+
 def own_answer(response: FlowResponse, run_id: str, flow: str, limit: int) -> list[FlowStreamChunk]:
     """Return the answer of a run as chunks, none if it is empty, and make the response own it.
 

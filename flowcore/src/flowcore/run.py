@@ -13,14 +13,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowcore.channel import Channel, OwnedChunk
 from flowcore.cleanup import Cleanup
-from flowcore.emission import (
-    check_chunk,
-    own_answer,
-    own_chunk,
-    split_text,
-    text_chunk,
-    text_size,
-)
+from flowcore.emission import check_chunk, own_answer, own_pieces, text_chunk, text_size
 from flowcore.ending import RunState, cancelled_chunk, error_chunk
 from flowcore.errors import ChunkError, RunCancelledError, RunTimeoutError
 from flowcore.failure import error_text, outcome
@@ -228,10 +221,7 @@ class Run:
             self._drop(op)
         if self._ended_by or chunk.chunk == "":
             return []
-        owned = own_chunk(chunk, self.id, op)
-        accepted = [owned]
-        if owned.size > self.limits.max_chunk_bytes:
-            accepted = split_text(owned, op, self.limits.max_chunk_bytes)
+        accepted = own_pieces(chunk, self.id, op, self.limits.max_chunk_bytes)
         self._last_data = monotonic()
         if not self.chunks:
             self.first_chunk_at = time()
@@ -239,7 +229,7 @@ class Run:
         if self.observer is not None:
             for item in accepted:
                 self.observer.chunk(self, item.chunk)
-        if owned.chunk.chunk_type is _ANSWER:
+        if chunk.chunk_type == _ANSWER:
             self._answered = True
         return accepted
 
