@@ -31,6 +31,7 @@ from hypercorn.typing import ConnectionState, H11SendableEvent
 from hypercorn.utils import parse_socket_addr
 
 from flowcore_http.exchange import LINGER_SECONDS
+from flowcore_http.idle_timer import IdleTimer
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_PIPELINED_BYTES, fault_of_bytes, fault_of_lines
@@ -56,6 +57,7 @@ class Http1Server(TCPServer):
 
     def __init__(self, peer: Peer, check: Check, *args: Any) -> None:
         super().__init__(*args)
+        self.idle_task: Any = IdleTimer(self.loop, self.config.keep_alive_timeout)
         self._peer = peer
         self._check = check
 
@@ -109,13 +111,16 @@ class Http1Server(TCPServer):
         # is still on its way; so the read loop goes on for a while.
         with suppress(OSError, RuntimeError, NotImplementedError):
             self.writer.write_eof()
-        await self.idle_task.restart(self._task_group, self._linger)
+        self.idle_task.start(LINGER_SECONDS, self._task_group, self._end_lingering)
+        if self.context.terminated.is_set():
+            self.idle_task.expire()
 
-    async def _linger(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                await self.context.terminated.wait()
+    async def _end_lingering(self) -> None:
         self.writer.close()
+
+    async def _idle_timeout(self) -> None:
+        if self.protocol.stream is None:
+            await asyncio.shield(self._initiate_server_close())
 
     async def _initiate_server_close(self) -> None:
         if self.protocol.head_has_begun and not self.context.terminated.is_set():
