@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["uvloop"]
+# dependencies = []
 # [tool.bench]
 # title = "flowcore on uvicorn"
 # tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b", "T9"]

@@ -234,7 +234,7 @@ async def test_leaving_the_blocking_loop_cancels_the_run(serve):
 def test_the_client_loads_no_server():
     code = (
         "import sys, flowcore_http; flowcore_http.HttpClient, flowcore_http.SyncHttpClient; "
-        "print([m for m in ('quart', 'hypercorn', 'quart_cors') if m in sys.modules])"
+        "print([m for m in ('quart', 'hypercorn', 'uvloop') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -32,8 +32,11 @@ DIGESTS: dict[object, str] = {
 }
 
 REPLACED = {
-    TCPServer: {"run", "protocol_send", "_initiate_server_close"},
-    H11Protocol: {"handle", "stream_send", "_handle_events", "_maybe_recycle"},
+    TCPServer: {"run", "protocol_send", "_idle_timeout", "_initiate_server_close"},
+    H11Protocol: {
+        *("handle", "stream_send"),
+        *("_handle_events", "_maybe_recycle", "_send_h11_event"),
+    },
 }
 
 

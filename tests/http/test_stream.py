@@ -204,11 +204,11 @@ async def test_no_chunk_is_lost_where_heartbeats_and_chunks_meet(serve):
     class PacedOp(BaseAsyncOp):
         async def async_execute(self):
             for number in range(300):
-                await anyio.sleep(0.001)
+                await anyio.sleep(0.0015)
                 await self.context.add_stream_chunk(FlowStreamChunk(chunk=f"{number} "))
 
     async with (
-        serve({"paced": "PacedOp()"}, PacedOp, heartbeat=0.0011) as server,
+        serve({"paced": "PacedOp()"}, PacedOp, heartbeat=0.001) as server,
         httpx.AsyncClient() as client,
     ):
         response = await client.post(f"{server.url}/paced", json={})

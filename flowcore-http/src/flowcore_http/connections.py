@@ -99,7 +99,7 @@ class Connections:
         current_peer.set(protocol.peer)
         try:
             writer = await self._open_stream(connection, protocol)
-            await Http1Server(
+            server = Http1Server(
                 protocol.peer,
                 _fault_beyond_the_limit if is_beyond else fault_of_head,
                 self._app,
@@ -110,6 +110,8 @@ class Connections:
                 protocol.reader,
                 writer,
             )
+            protocol.end_idleness = server.idle_task.expire
+            await server
         except* OSError as errors:
             logger.debug("a connection was lost: %r", errors.exceptions)
         # A fault of one connection is nothing to the others.
@@ -131,6 +133,8 @@ class Connections:
     async def close(self, patience: float) -> None:
         """Close the idle connections, wait for the others, and abort those that take too long."""
         await self._context.terminated.set()
+        for protocol in tuple(self._open.values()):
+            protocol.end_idleness()
         await self._finish(patience)
         for task, protocol in self._open.items():
             protocol.abort()
@@ -154,6 +158,7 @@ class _ConnectionProtocol(asyncio.StreamReaderProtocol):
         super().__init__(self.reader, loop=loop)
         self.peer = Peer()
         self.serving: asyncio.Task[None] | None = None
+        self.end_idleness: Callable[[], object] = _nothing
         self.transport: asyncio.Transport | None = None
         self._event_loop = loop
 
@@ -243,3 +248,7 @@ def server_config(settings: HttpSettings) -> ServerConfig:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"http.certfile, http.keyfile: {error}") from None
     return config
+
+
+def _nothing() -> None:
+    pass

@@ -31,12 +31,15 @@ from hypercorn.typing import ConnectionState, H11SendableEvent
 from hypercorn.utils import parse_socket_addr
 
 from flowcore_http.exchange import LINGER_SECONDS
+from flowcore_http.idle_timer import IdleTimer
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_PIPELINED_BYTES, fault_of_bytes, fault_of_lines
 
 if TYPE_CHECKING:
     from flowcore_http.connections import ServerConfig
+
+_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n"
 
 Check = Callable[[h11.Request], HttpProblem | None]
 
@@ -54,6 +57,7 @@ class Http1Server(TCPServer):
 
     def __init__(self, peer: Peer, check: Check, *args: Any) -> None:
         super().__init__(*args)
+        self.idle_task: Any = IdleTimer(self.loop, self.config.keep_alive_timeout)
         self._peer = peer
         self._check = check
 
@@ -107,13 +111,16 @@ class Http1Server(TCPServer):
         # is still on its way; so the read loop goes on for a while.
         with suppress(OSError, RuntimeError, NotImplementedError):
             self.writer.write_eof()
-        await self.idle_task.restart(self._task_group, self._linger)
+        self.idle_task.start(LINGER_SECONDS, self._task_group, self._end_lingering)
+        if self.context.terminated.is_set():
+            self.idle_task.expire()
 
-    async def _linger(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                await self.context.terminated.wait()
+    async def _end_lingering(self) -> None:
         self.writer.close()
+
+    async def _idle_timeout(self) -> None:
+        if self.protocol.stream is None:
+            await asyncio.shield(self._initiate_server_close())
 
     async def _initiate_server_close(self) -> None:
         if self.protocol.head_has_begun and not self.context.terminated.is_set():
@@ -145,6 +152,7 @@ class Http1Protocol(H11Protocol):
         self.over = False
         self.transport: asyncio.WriteTransport | None = None
         self._head = b""
+        self._has_chunks = False
         self._check = check
         self._is_head = False
         self._loop = asyncio.get_running_loop()
@@ -210,7 +218,8 @@ class Http1Protocol(H11Protocol):
             or transport.is_closing()
         ):
             return False
-        transport.write(self.connection.send(h11.Data(data=data)) or b"")
+        # As h11 frames it; its state stays the same.
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._has_chunks else data)
         return True
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
@@ -223,6 +232,7 @@ class Http1Protocol(H11Protocol):
         if isinstance(event, h11.Response):
             # It goes with the first part of the body, which comes at once as a rule.
             self._head = data
+            self._has_chunks = _CHUNKED in data
             self._loop.call_soon(self._send_head)
             return
         data = self._take_head() + data

@@ -10,7 +10,7 @@ import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 from prometheus_client import (
@@ -115,8 +115,21 @@ class Metrics:
         self._open_requests = gauge("http_open_requests", "Requests in progress.")
         self._connections = gauge("http_open_connections", "Open connections.")
         self.count_connections: Callable[[], int] = int  # there is no server yet
-        self._gaps = {name: _Tally() for name in app.flows}
+        self._flows = {name: self._of_flow(name) for name in app.flows}
+        self._answered: dict[tuple[str, int], Counter] = {}
         self._show_zeros()
+
+    def _of_flow(self, flow: str) -> _FlowMetrics:
+        return _FlowMetrics(
+            started=self._started.labels(flow),
+            running=self._running.labels(flow),
+            done=self._ended.labels(flow, RunState.DONE.value, ""),
+            duration=self._duration.labels(flow),
+            first_chunk=self._first_chunk.labels(flow),
+            chunks=self._chunks.labels(flow),
+            blocked=self._blocked.labels(flow),
+            gaps=_Tally(),
+        )
 
     def _show_zeros(self) -> None:
         # A series that begins above zero hides its first increase from rate().
@@ -133,39 +146,51 @@ class Metrics:
 
     def run_started(self, run: Run) -> None:
         """Count a run, now and when it ends."""
-        flow = self._flow(run)
-        self._started.labels(flow).inc()
-        self._running.labels(flow).inc()
+        metrics = self._flow(run)
+        metrics.started.inc()
+        metrics.running.inc()
         run.add_done_callback(self._run_ended)
 
     def _run_ended(self, run: Run) -> None:
-        flow = self._flow(run)
+        metrics = self._flow(run)
+        metrics.running.dec()
+        # The clock of these times may be set back meanwhile.
+        metrics.duration.observe(max(0.0, run.ended_at - run.started_at))
+        if run.first_chunk_at:
+            metrics.first_chunk.observe(max(0.0, run.first_chunk_at - run.started_at))
+        if run.chunks:
+            metrics.chunks.inc(run.chunks)
+        if run.blocked_seconds:
+            metrics.blocked.inc(run.blocked_seconds)
+        if run.state is RunState.DONE:
+            metrics.done.inc()
+        else:
+            self._not_done(run)
+
+    def _not_done(self, run: Run) -> None:
+        flow = run.flow if run.flow in self._flows else OTHER
         about = run.failure.metadata if run.failure is not None else {}
         code = _code(run.state, about.get("code", ""))
-        self._running.labels(flow).dec()
         self._ended.labels(flow, run.state.value, code).inc()
         if run.state is RunState.CANCELLED:
             reason = run.cancel_reason if run.cancel_reason in REASONS else OTHER
             self._cancelled.labels(flow, reason).inc()
         if run.abandoned:
             self._abandoned.labels(flow).inc()
-        # The clock of these times may be set back meanwhile.
-        self._duration.labels(flow).observe(max(0.0, run.ended_at - run.started_at))
-        if run.first_chunk_at:
-            waited = max(0.0, run.first_chunk_at - run.started_at)
-            self._first_chunk.labels(flow).observe(waited)
-        self._chunks.labels(flow).inc(run.chunks)
-        self._blocked.labels(flow).inc(run.blocked_seconds)
 
     def gap_meter(self, run: Run) -> Callable[[], None]:
         """Return what is to be called at each delivery of chunks of ``run``.
 
         It costs a fraction of a microsecond; a histogram itself would cost several times that.
         """
-        return _GapMeter(self._gaps[self._flow(run)]).delivered
+        return _GapMeter(self._flow(run).gaps).delivered
 
-    def _flow(self, run: Run) -> str:
-        return run.flow if run.flow in self._gaps else OTHER
+    def _flow(self, run: Run) -> _FlowMetrics:
+        name = run.flow if run.flow in self._flows else OTHER
+        metrics = self._flows.get(name)
+        if metrics is None:
+            metrics = self._flows[name] = self._of_flow(name)
+        return metrics
 
     # --- requests, connections and the event loop ---
 
@@ -176,8 +201,12 @@ class Metrics:
             endpoint: The path of its route, or empty if there is none.
             status: The status of the answer, or 0 if there was none.
         """
-        kind = f"{status // 100}xx" if status else "none"
-        self._requests.labels(endpoint or OTHER, kind).inc()
+        counter = self._answered.get((endpoint, status))
+        if counter is None:
+            kind = f"{status // 100}xx" if status else "none"
+            counter = self._requests.labels(endpoint or OTHER, kind)
+            self._answered[endpoint, status] = counter
+        counter.inc()
 
     def loop_ticked(self, lag: float) -> None:
         """Take note of how late the event loop was, in seconds."""
@@ -210,8 +239,21 @@ class Metrics:
         self._connections.set(self.count_connections())
         self._open_requests.set(self._in_flight.count)
         self._queue.set(sum(run.queued_bytes for run in self._app.runs.values()))
-        for flow, tally in self._gaps.items():
-            self._gap.labels(flow).move(tally)
+        for flow, metrics in self._flows.items():
+            self._gap.labels(flow).move(metrics.gaps)
+
+
+class _FlowMetrics(NamedTuple):
+    """What each run of one flow counts in, found once."""
+
+    started: Counter
+    running: Gauge
+    done: Counter
+    duration: Histogram
+    first_chunk: Histogram
+    chunks: Counter
+    blocked: Counter
+    gaps: _Tally
 
 
 class _Seconds(Histogram):

@@ -20,19 +20,20 @@ class Budget:
 
     Attributes:
         used: How much is kept now.
-        runs: How many runs share it.
+        share: How much is kept of one run while there are as many as now.
     """
 
     def __init__(self, total_bytes: int, bytes_per_run: int) -> None:
         self.used = 0
-        self.runs = 0
+        self.share = bytes_per_run
+        self._runs = 0
         self._total = total_bytes
         self._per_run = bytes_per_run
 
-    @property
-    def share(self) -> int:
-        """How much is kept of one run while there are as many as now."""
-        return min(self._per_run, self._total // max(self.runs, 1))
+    def divide(self, more: int) -> None:
+        """Take note that so many more runs share it, or fewer."""
+        self._runs += more
+        self.share = min(self._per_run, self._total // max(self._runs, 1))
 
     @property
     def exceeded(self) -> bool:
@@ -102,7 +103,7 @@ class Replay:
         self._waiting: list[Reader] = []
         self._resting = False
         self._loop = asyncio.get_running_loop()
-        budget.runs += 1
+        budget.divide(1)
 
     async def read(self, reader: Reader) -> bytes:
         """Wait for events that the reader lacks and cannot be pushed, and return all there are.
@@ -183,7 +184,7 @@ class Replay:
     def discard(self) -> None:
         """Keep nothing any more."""
         self._budget.used -= self.size
-        self._budget.runs -= 1
+        self._budget.divide(-1)
         self._kept.clear()
         self.size = 0
 

@@ -6,14 +6,24 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from flowcore import Grace, Run, RunState
+from flowcore import FlowStreamChunk, Grace, Run, RunState
 from flowcore_http.replay import Budget, Replay
 from flowcore_http.settings import ReplaySettings
 
 _RECORD_BYTES = 4096
 """About what a run takes besides its events."""
+
+
+class _Outcome(NamedTuple):
+    """What is remembered of a run that has ended; the names are those of the run."""
+
+    state: RunState
+    started_at: float
+    ended_at: float
+    chunks: int
+    failure: FlowStreamChunk | None
 
 
 class RunRecord:
@@ -48,7 +58,7 @@ class RunRecord:
         self._run: Run | None = run
         self._on_disconnect = on_disconnect
         self._grace: asyncio.TimerHandle | None = None
-        self._about: dict[str, Any] = {}
+        self._outcome: _Outcome | None = None
 
     @property
     def ended(self) -> bool:
@@ -76,7 +86,7 @@ class RunRecord:
 
     def end(self, run: Run) -> None:
         """Take note that the run has ended, and let go of it."""
-        self._about = _describe(run)
+        self._outcome = _Outcome(run.state, run.started_at, run.ended_at, run.chunks, run.failure)
         self._run = None
         self.keep()
 
@@ -87,8 +97,23 @@ class RunRecord:
 
     def describe(self) -> dict[str, Any]:
         """Return what there is to know of the run, as JSON data."""
-        about = self._about if self._run is None else _describe(self._run)
-        return {**about, "events": self.replay.last if self.replay is not None else 0}
+        run = self._run or self._outcome
+        assert run is not None  # noqa: S101 - for the type checker
+        ending: dict[str, Any] | None = None
+        if run.state is RunState.DONE:
+            ending = {"code": "done"}
+        elif run.failure is not None:
+            ending = {**run.failure.metadata, "detail": run.failure.chunk}
+        return {
+            "id": self.id,
+            "flow": self.flow,
+            "state": run.state.value,
+            "started_at": _iso(run.started_at),
+            "ended_at": _iso(run.ended_at) if run.ended_at else None,
+            "chunks": run.chunks,
+            "ending": ending,
+            "events": self.replay.last if self.replay is not None else 0,
+        }
 
 
 class RunRegister:
@@ -224,23 +249,6 @@ class _Shelf:
     def next_due(self) -> float:
         """Return when the oldest may be forgotten."""
         return next(iter(self.due.values()))
-
-
-def _describe(run: Run) -> dict[str, Any]:
-    ending: dict[str, Any] | None = None
-    if run.state is RunState.DONE:
-        ending = {"code": "done"}
-    elif run.failure is not None:
-        ending = {**run.failure.metadata, "detail": run.failure.chunk}
-    return {
-        "id": run.id,
-        "flow": run.flow,
-        "state": run.state.value,
-        "started_at": _iso(run.started_at),
-        "ended_at": _iso(run.ended_at) if run.ended_at else None,
-        "chunks": run.chunks,
-        "ending": ending,
-    }
 
 
 def _iso(seconds: float) -> str:

@@ -126,6 +126,19 @@ class Answer(RequestResponseCycle):
             self.message_event.set()
             self.on_response()
 
+    def write_now(self, data: bytes) -> bool:
+        """Send a part of the body, if nothing of the answer waits to be sent."""
+        if (
+            self.is_silent
+            or self.disconnected
+            or self.response_complete
+            or not data
+            or self.transport.get_write_buffer_size()
+        ):
+            return False
+        self.transport.write(self._framed(data, more_body=True))
+        return True
+
     def _send_head(self) -> None:
         if self._unsent and not self.disconnected:
             self.transport.write(self._unsent)

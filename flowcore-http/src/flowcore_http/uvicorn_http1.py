@@ -282,6 +282,7 @@ class Http1Protocol(HttpToolsProtocol):
         )
         answer = Answer(self, head, keep_alive=keep_alive)
         self._answer = self.peer.upload = answer
+        self.peer.write_now = answer.write_now
         self._task = self.loop.create_task(answer.run_asgi(self._rules.app))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
@@ -293,7 +294,7 @@ class Http1Protocol(HttpToolsProtocol):
         if self._receiving or self._stopping or not (self._answer and self._answer.keep_alive):
             self.end()
             return
-        self._answer = self.peer.upload = None
+        self._answer = self.peer.upload = self.peer.write_now = None
         self.flow.resume_reading()
         self._patience.begin()
         self._take(self._ahead)
