@@ -115,7 +115,7 @@ def test_the_reference_has_exactly_the_config_keys_that_there_are(section: str):
 
 def test_every_metric_is_on_the_page_about_observing():
     rows = table_rows(ROOT / "docs/how-to/observe.md")["Metrics"]
-    text, _ = asyncio.run(Metrics(FlowApp({})).render(""))
+    text, _ = asyncio.run(Metrics(FlowApp({}), InFlight()).render(""))
     families = text_string_to_metric_families(text.decode())
     names = {f"{f.name}_total" if f.type == "counter" else f.name for f in families}
 
