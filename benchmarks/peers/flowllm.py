@@ -101,7 +101,7 @@ if __name__ == "__main__":
         logger.add(sys.stderr, level="WARNING")
         # It has no setting for the access log.
         uvicorn.run = functools.partial(uvicorn.run, access_log=False)
-    config = CONFIG % (str(as_it_comes).lower(), sys.argv[1])
+    config = CONFIG % (str(as_it_comes).lower(), sys.argv[1], ELEVEN)
     Path("bench.yaml").write_text(config, encoding="utf-8")
     with FlowLLMApp(config_path="bench.yaml") as app:
         app.run_service()
