@@ -17,9 +17,13 @@ class Alarm:
 
     Args:
         loop: The event loop.
+
+    Attributes:
+        now: Returns the time, on the clock of the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.now = loop.time
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
@@ -27,7 +31,7 @@ class Alarm:
         self._scope: anyio.CancelScope | None = None
 
     def watch(self, scope: anyio.CancelScope, deadline: float) -> None:
-        """Cancel ``scope`` at ``deadline``, on the clock of the loop, and no earlier one any more.
+        """Cancel ``scope`` at ``deadline`` and no earlier one any more.
 
         A scope that has been left by then is none the worse for it.
         """
@@ -51,7 +55,7 @@ class Alarm:
             self._timer = self._loop.call_at(self._rings_at, self._ring)
 
     def _ring(self) -> None:
-        if self._loop.time() < self._deadline:
+        if self.now() < self._deadline:
             self._set()
             return
         self._timer = None

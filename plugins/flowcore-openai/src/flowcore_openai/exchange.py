@@ -69,6 +69,7 @@ class Exchange:
         self._body: AsyncGenerator[bytes, None]
         self._stream: BodyStream | None = None
         self._alarm: Alarm | None = None
+        self._now = anyio.current_time
 
     @property
     def media_type(self) -> str:
@@ -85,6 +86,8 @@ class Exchange:
         if isinstance(stream, BodyStream) and self._is_plain() and stream.take_body():
             self._stream = stream
         self._alarm = alarm()
+        if self._alarm is not None:
+            self._now = self._alarm.now
         return self
 
     async def read(self) -> bytes | None:
@@ -129,7 +132,7 @@ class Exchange:
         return await anext(self._body, None)
 
     async def _timed(self, step: Callable[[], Awaitable[T]]) -> T:
-        began = anyio.current_time()
+        began = self._now()
         deadline, timeout = self._patience.limit(began)
         failure: BackendError | None = None
         with self._limited(deadline) as scope:
@@ -139,7 +142,7 @@ class Exchange:
                 # Raised below, not here: the SDK's exceptions hold the request with its key.
                 failure = self._failure(exc)
             else:
-                self._patience.waited(anyio.current_time() - began)
+                self._patience.waited(self._now() - began)
                 return result
         if failure is None and scope.cancelled_caught:
             failure = self._failures.error(timeout, _TIMEOUTS[timeout])
