@@ -27,6 +27,7 @@ from flowcore_http import (
     StreamCutError,
     StreamGapError,
 )
+from flowcore_http.inflight import InFlight
 from flowcore_http.metrics import CODES, Metrics
 from flowcore_llamacpp.settings import EngineParams, LlamaCppSettings
 from flowcore_memory.settings import MemoryVectorStoreSettings
