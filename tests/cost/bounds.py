@@ -24,13 +24,13 @@ class Cost(NamedTuple):
 
 # One send of each request is the client's, and so are three handles.
 BOUNDS = {
-    "a chunk of a burst": Cost(13.5, 10.5, 0.02, 0, 20),
-    "a run of one op": Cost(195, 125, 3, 0, 165),
-    "one more op of a run": Cost(22, 20, 0, 0, 29),
-    "a chunk of a burst over HTTP": Cost(14, 12, 0.03, 0.01, 23),
-    "a chunk at pace over HTTP": Cost(150, 105, 3.2, 1, 125),
-    "a request": Cost(1150, 820, 18, 3, 1050),
-    "a stream of one chunk": Cost(1350, 1050, 19, 5, 1300),
+    "a chunk of a burst": Cost(13.5, 10.1, 0.02, 0, 20),
+    "a run of one op": Cost(191, 119, 3, 0, 154),
+    "one more op of a run": Cost(21.5, 19, 0, 0, 27.5),
+    "a chunk of a burst over HTTP": Cost(13.7, 11.3, 0.03, 0.01, 22),
+    "a chunk at pace over HTTP": Cost(82, 60, 3.2, 1, 65),
+    "a request": Cost(934, 670, 11, 2, 805),
+    "a stream of one chunk": Cost(1100, 897, 13, 5, 995),
     # One send is the model server's, and so is one handle.
     "a delta of a burst": Cost(20, 40, 0.03, 0, 17),
     "a delta at pace": Cost(165, 135, 2.2, 1, 120),
