@@ -50,7 +50,8 @@ class FlowContext:
     def add_stream_chunk(self, chunk: FlowStreamChunk) -> Coroutine[Any, Any, None]:
         """Send a chunk to the caller, and wait where the caller reads slowly: ``await`` it.
 
-        Texts that are empty are not sent. An error chunk ends the run as failed.
+        Texts that are empty are not sent. An error chunk ends the run as failed. Where there is
+        room for the chunk, this returns at once, without a checkpoint.
 
         Raises:
             RunFailedError: If it is an error chunk; let it pass.
