@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Protocol
 
 import h11
@@ -116,10 +117,10 @@ def fault_of_fields(head: Head) -> HttpProblem | None:
     fields = head.headers
     if len(fields) > MAX_FIELDS:
         return _headers_too_large(f"There are more than {MAX_FIELDS} header fields.")
-    size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in fields)
+    size = len(head.target) + 4 * len(fields) + sum(map(len, chain.from_iterable(fields)))
     if size > MAX_HEAD_BYTES:
         return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
-    names = {name for name, _ in fields}
+    names = dict(fields)
     if b"transfer-encoding" in names:
         # Both are signs that somebody on the way may take the body for a request of its own.
         if b"content-length" in names:

@@ -40,12 +40,15 @@ class Answer(RequestResponseCycle):
         protocol: The connection.
         head: The head of the request.
         keep_alive: Whether another request may follow over the connection.
+        held_back: Whether the client waits for 100 (Continue) before it sends the body.
 
     Attributes:
-        held_back: Whether the client waits for 100 (Continue) before it sends the body.
+        held_back: See above.
     """
 
-    def __init__(self, protocol: Http1Protocol, head: RequestHead, *, keep_alive: bool) -> None:
+    def __init__(
+        self, protocol: Http1Protocol, head: RequestHead, *, keep_alive: bool, held_back: bool
+    ) -> None:
         super().__init__(
             scope=_scope_of(protocol, head),
             transport=protocol.transport,
@@ -59,10 +62,7 @@ class Answer(RequestResponseCycle):
             keep_alive=keep_alive,
             on_response=protocol.on_response_complete,
         )
-        fields = head.headers
-        self.held_back = head.http_version == b"1.1" and any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in fields
-        )
+        self.held_back = held_back
         self._protocol: Http1Protocol | None = protocol
         self._peer = protocol.peer
         self._is_bodiless = head.method == b"HEAD"

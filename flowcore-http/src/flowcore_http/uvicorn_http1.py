@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from flowcore_http.uvicorn_server import Rules
 
+_CONTINUE = b"100-continue"
 _END = b"\r\n\r\n"
 
 logger = logging.getLogger("flowcore.http.server")
@@ -273,14 +274,15 @@ class Http1Protocol(HttpToolsProtocol):
 
     def _begin(self, head: RequestHead) -> None:
         self._served += 1
-        length = next((value for name, value in head.headers if name == b"content-length"), b"0")
-        is_chunked = any(name == b"transfer-encoding" for name, _ in head.headers)
-        self._remaining = None if is_chunked else int(length)
+        fields = dict(head.headers)
+        is_chunked = b"transfer-encoding" in fields
+        self._remaining = None if is_chunked else int(fields.get(b"content-length", b"0"))
+        expects = head.http_version == b"1.1" and fields.get(b"expect", b"").lower() == _CONTINUE
         is_last = self._stopping or self._served >= self._rules.most_requests
         keep_alive = (
             not is_last and head.http_version == b"1.1" and self.parser.should_keep_alive()  # pyright: ignore[reportOptionalMemberAccess]
         )
-        answer = Answer(self, head, keep_alive=keep_alive)
+        answer = Answer(self, head, keep_alive=keep_alive, held_back=expects)
         self._answer = self.peer.upload = answer
         self.peer.write_now = answer.write_now
         self._task = self.loop.create_task(answer.run_asgi(self._rules.app))
