@@ -53,15 +53,16 @@ class Wrk:
     load_cpu_seconds: float
 
     @property
-    def undisturbed(self) -> bool:
-        """Whether the server or the load had its core nearly all the time."""
-        return max(self.busy().values()) > UNDISTURBED
+    def disturbed(self) -> bool:
+        """Whether neither the server nor the load had its core nearly all the time."""
+        return max(self.cpu_seconds, self.load_cpu_seconds) < UNDISTURBED * self.seconds
 
     def busy(self) -> dict[str, float]:
         """Return how much of a core the server and the load each had, from 0 to 1."""
         return {
             "server_busy": self.cpu_seconds / self.seconds,
             "load_busy": self.load_cpu_seconds / self.seconds,
+            "disturbed": float(self.disturbed),
         }
 
 
@@ -123,7 +124,7 @@ class Load:
         """
         self.wrk(server, request, connections=connections, seconds=1)
         tries: list[Wrk] = []
-        while len(tries) < ATTEMPTS and not any(each.undisturbed for each in tries):
+        while len(tries) < ATTEMPTS and all(each.disturbed for each in tries):
             tries.append(self.wrk(server, request, connections=connections, seconds=seconds))
         return max(tries, key=lambda each: each.cpu_seconds / each.seconds)
 

@@ -45,6 +45,12 @@ def task_report(results: TaskResults, peers: Mapping[str, Peer]) -> str:
     parts += [
         f"- {peers[name].title} failed: {_one_line(why)}" for name, why in results.failures.items()
     ]
+    for name in order:
+        disturbed = sum(each.get("disturbed", 0.0) > 0 for each in results.rounds[name])
+        if disturbed:
+            rounds = len(results.rounds[name])
+            what = "something else had the cores for some time"
+            parts.append(f"- {peers[name].title}: {what} in {disturbed} of {rounds} rounds")
     parts += [f"- {_sentence(verdict, peers)}" for verdict in verdicts(results)]
     return "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:])
 

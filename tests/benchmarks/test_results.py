@@ -57,6 +57,16 @@ def test_the_table_tells_of_medians_spreads_ratios_targets_and_failures():
     assert "- Quart on Hypercorn, by hand failed: in round 1: the server ended" in text
 
 
+def test_the_report_tells_of_rounds_that_were_disturbed():
+    results = made([50, 51], [10, 10])
+    results.rounds["flowcore"] = [{"rate": 50, "disturbed": 1.0}, {"rate": 51, "disturbed": 0.0}]
+
+    text = task_report(results, PEERS)
+
+    assert "- flowcore: something else had the cores for some time in 1 of 2 rounds" in text
+    assert "- FastAPI + uvicorn, by hand: something" not in text
+
+
 def test_a_target_without_its_peer_is_left_out():
     results = made([50], [])
 
