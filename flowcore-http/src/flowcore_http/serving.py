@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
@@ -106,6 +107,8 @@ async def serve_app(
         async with app:
             opened = True
             await quart.startup()
+            # What there is now stays until the end; to look at it again and again holds up streams.
+            gc.freeze()
             async with beside(quart):
                 await server(quart, sock, stopped)
             await quart.shutdown()
