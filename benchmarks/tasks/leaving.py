@@ -53,7 +53,6 @@ class Leaving:
         """Look at what a used server holds, and after each load that was killed again."""
         check_pace(server, load)
         for endpoint in ("burst", "relay", "echo"):
-            # The same load to its end, for the pool of connections to the model's server.
             request = server.peer.request(endpoint)
             load.wrk(server, request, connections=CONNECTIONS, seconds=2)
         time.sleep(1)
@@ -108,9 +107,10 @@ class Leaving:
 
 def census(server: Server, load: Load) -> Counter[str]:
     """Count what the server holds while nobody is connected but who asks."""
-    tasks = json.loads(load.answer(server, server.peer.request("census")))["metadata"]["tasks"]
+    about = json.loads(load.answer(server, server.peer.request("census")))["metadata"]
     counts = census_of_metrics(server)
-    return Counter(tasks=tasks, files=server.open_files(), **counts)
+    # How many idle connections a pool keeps depends on how the requests met.
+    return Counter(tasks=about["tasks"], files=server.open_files() - about["pool"], **counts)
 
 
 def census_of_metrics(server: Server) -> Mapping[str, int]:

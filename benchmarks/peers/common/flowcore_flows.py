@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flowcore import BaseAsyncOp, C, FlowStreamChunk, Message, Role
 from flowcore.cli import main
@@ -77,7 +78,17 @@ class FloodOp(BaseAsyncOp):
 @C.register_op()
 class CensusOp(BaseAsyncOp):
     async def async_execute(self) -> None:
-        self.context.response.metadata["tasks"] = len(asyncio.all_tasks())
+        self.context.response.metadata |= {"tasks": len(asyncio.all_tasks()), "pool": pooled()}
+
+
+def pooled() -> int:
+    """Count the connections to the model's server, kept for the next question (Linux only)."""
+    port = urlsplit(os.environ.get("BENCH_UPSTREAM", "")).port or 0
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    fields = [line.split() for line in lines]
+    return sum(
+        there.endswith(f":{port:04X}") and state == "01" for _, _, there, state, *_ in fields
+    )
 
 
 def serve(port: str, *settings: str) -> None:
