@@ -4,7 +4,7 @@
 # title = "flowcore on uvicorn"
 # tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b", "T9"]
 # imports = "from flowcore import BaseAsyncOp, C, FlowStreamChunk"
-# repo = ["flowcore", "flowcore-http[uvicorn,uvloop]", "plugins/flowcore-openai"]
+# repo = ["flowcore", "flowcore-http[uvicorn]", "plugins/flowcore-openai"]
 # settings = "http.server=uvicorn, with httptools and uvloop; no access log"
 # ///
 """flowcore with the optional server."""
