@@ -39,9 +39,6 @@ pip install "./flowcore-http[workers]"
 pip install "./flowcore-http[uvicorn]"
 """: INSTALLS,
     """\
-pip install "./flowcore-http[uvloop]"
-""": INSTALLS,
-    """\
 pip install -e .
 """: "needs a registry for the build backend; the test puts the entry point in place by itself",
     """\
