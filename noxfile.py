@@ -89,7 +89,7 @@ def pythons(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON)
 def other_server(session: nox.Session) -> None:
     """Run the tests of connections and faults on the server that is not the default."""
-    install(session, *TEST_TOOLS, "uvloop; sys_platform != 'win32'")
+    install(session, *TEST_TOOLS)
     names = ("connections", "disconnect", "http2", "https", "protocol_faults", "siblings", "stream")
     ours = ["tests/faults", *(f"tests/http/test_{name}.py" for name in names)]
     without = [f"--ignore=tests/faults/test_{name}.py" for name in WITHOUT_SERVER]
