@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SIMPLE_CALL = "a simple call"
+"""What instructions are compared with, as Pythons are built in many ways; see ``work.py``."""
+
 
 class Cost(NamedTuple):
     """What one unit costs; `calls.count` says what is counted."""

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from tests.cost import callgrind
+from tests.cost.bounds import SIMPLE_CALL
 from tests.cost.calls import KINDS
-from tests.cost.work import SIMPLE_CALL
 
 ROOT = Path(__file__).parents[2]
 

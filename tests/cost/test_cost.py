@@ -11,10 +11,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.cost.bounds import BOUNDS
+from tests.cost.bounds import BOUNDS, SIMPLE_CALL
 from tests.cost.calls import KINDS
 from tests.cost.measure import count_calls, count_instructions
-from tests.cost.work import SIMPLE_CALL
 from tests.tools import find_tool
 
 

@@ -1,5 +1,7 @@
 """Small pieces of work whose cost is counted; see ``measure.py``.
 
+For a process of its own: what it registers would replace ops of other tests.
+
 ``python -m tests.cost.work calls`` prints, as JSON, how many calls and the like one unit of each
 takes. Below callgrind, ``python -m tests.cost.work instructions`` counts instructions instead.
 """
@@ -21,11 +23,10 @@ from flowcore_http import HttpSettings, create_app
 from flowcore_http.listener import listen
 from flowcore_http.servers import server_of
 from tests.cost import callgrind, calls
+from tests.cost.bounds import SIMPLE_CALL
 from tests.cost.deltas import asking
 
 MORE_OPS = 10
-SIMPLE_CALL = "a simple call"
-"""What instructions are compared with, as Pythons are built in many ways."""
 
 
 class Work(NamedTuple):
