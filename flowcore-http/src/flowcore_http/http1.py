@@ -163,6 +163,11 @@ class Http1Protocol(H11Protocol):
         """Whether the client waits for 100 (Continue) before it sends the body."""
         return self.connection.they_are_waiting_for_100_continue
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the request has come to its end."""
+        return self._request_is_whole
+
     async def ask_for(self) -> None:
         """Send 100 (Continue), if the client waits for it."""
         if self.held_back:

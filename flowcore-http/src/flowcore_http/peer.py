@@ -15,6 +15,11 @@ class Upload(Protocol):
         """Whether the client waits for a sign before it sends the body."""
         ...
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has come."""
+        ...
+
     async def ask_for(self) -> None:
         """Give the client that sign."""
         ...
@@ -45,6 +50,12 @@ def holds_body_back() -> bool:
     """Return whether the client of the current request waits before it sends the body."""
     peer = current_peer.get()
     return peer is not None and peer.upload is not None and peer.upload.held_back
+
+
+def body_is_whole() -> bool:
+    """Return whether the body of the current request is known to have come."""
+    peer = current_peer.get()
+    return peer is not None and peer.upload is not None and peer.upload.is_whole
 
 
 async def ask_for_body() -> None:

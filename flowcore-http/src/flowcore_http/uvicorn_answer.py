@@ -74,6 +74,11 @@ class Answer(RequestResponseCycle):
         """Whether nothing of the answer has been sent."""
         return not self.response_started or bool(self._unsent)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the request has come to its end."""
+        return not self.more_body
+
     async def ask_for(self) -> None:
         """Send 100 (Continue), if the client waits for it."""
         if self.held_back and not self.disconnected:
