@@ -227,6 +227,24 @@ async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monk
     assert record.getMessage() == r"a connection failed: (RuntimeError('no\nluck'),)"
 
 
+async def test_an_answer_that_fails_as_it_begins_ends_its_own_connection_only(serve, post, caplog):
+    async def begin_and_fail(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("no luck")
+
+    async with serve(FLOWS, WaitOp) as server:
+        app = server.quart.asgi_app
+        with anyio.fail_after(5):
+            server.quart.asgi_app = begin_and_fail
+            for request in (post("/wait"), post("/wait", b"{}").replace(b": 2\r\n", b": 3\r\n")):
+                assert b"200" not in await server.exchange(request)
+            server.quart.asgi_app = app
+            assert b"healthy" in await server.exchange(HEALTH)
+
+    assert len(caplog.records) == 2
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 def test_a_limit_within_that_of_the_process_needs_no_word(caplog):
     assert connections_within_limit(10) == 10
     assert caplog.records == []

@@ -249,7 +249,8 @@ class Http1Protocol(H11Protocol):
         return head
 
     def _send_head(self) -> None:
-        if self._head and self.transport is not None:
+        # An app that fails right after it has begun to answer has the connection closed first.
+        if self._head and not self.over and self.transport is not None:
             self.transport.write(self._take_head())
 
     async def refuse(self, problem: HttpProblem) -> None:
