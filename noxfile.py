@@ -28,6 +28,8 @@ DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 # Tests wait more than they work, so there are more of them at once than processors.
 AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+# A model takes all processors for itself, so one process alone has one.
+MODEL_TESTS = "tests/plugins/llamacpp"
 WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
@@ -69,10 +71,14 @@ def tests(session: nox.Session) -> None:
     """Run all tests but those of packaging: `nox -s tests -- -k name`."""
     install(session, *TEST_TOOLS)
     install_model(session)
+    pytest = ("python", "-m", "pytest", "--ignore=tests/packaging")
+    if session.posargs:
+        session.run(*pytest, *session.posargs)
+        return
     # All of them also try the faults on a service of two processes.
-    everything = {"FAULTS_WORKERS": "1,2"} if not session.posargs else {}
-    arguments = session.posargs or AT_ONCE
-    session.run("python", "-m", "pytest", "--ignore=tests/packaging", *arguments, env=everything)
+    everything = {"FAULTS_WORKERS": "1,2"}
+    session.run(*pytest, f"--ignore={MODEL_TESTS}", *AT_ONCE, env=everything)
+    session.run(*pytest, MODEL_TESTS)
 
 
 @nox.session(python=OTHER_PYTHONS)
@@ -82,8 +88,10 @@ def pythons(session: nox.Session) -> None:
     install_model(session)
     names = ("connections", "disconnect", "https", "runs", "service", "stream", "workers")
     ours = ["tests/core", "tests/plugins", *(f"tests/http/test_{name}.py" for name in names)]
-    arguments = session.posargs or ("--numprocesses", "2", "--dist", "worksteal")
-    session.run("python", "-m", "pytest", *ours, *arguments)
+    two_at_once = ("--numprocesses", "2", "--dist", "worksteal", f"--ignore={MODEL_TESTS}")
+    session.run("python", "-m", "pytest", *ours, *(session.posargs or two_at_once))
+    if not session.posargs:
+        session.run("python", "-m", "pytest", MODEL_TESTS)
 
 
 @nox.session(python=THIS_PYTHON)

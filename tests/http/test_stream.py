@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from flowcore import BackendError, BaseAsyncOp, BaseOp, ChunkEnum, FlowStreamChunk
+from flowcore_http import HttpSettings, create_app
 
 
 class CountOp(BaseAsyncOp):
@@ -216,6 +217,33 @@ async def test_no_chunk_is_lost_where_heartbeats_and_chunks_meet(serve):
     text = "".join(chunk["chunk"] for chunk in chunks(response.content))
     assert text.split() == [str(number) for number in range(300)]
     assert response.content.count(b"\n:\n") > 1
+
+
+async def test_no_comment_follows_the_last_part_however_slowly_that_is_taken(make_app):
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if not sent:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+        return await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body" and not message["more_body"]:
+            await anyio.sleep(0.1)  # ten times the silence that a comment would fill
+
+    scope: Any = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.1"}, "http_version": "1.1",
+        "method": "POST", "scheme": "http", "path": "/demo", "raw_path": b"/demo",
+        "query_string": b"", "root_path": "", "client": None, "server": None, "extensions": {},
+        "headers": [(b"host", b"t"), (b"content-type", b"application/json")],
+    }  # fmt: skip
+    async with make_app({"demo": "CountOp()"}, *OPS) as app:
+        with anyio.fail_after(5):
+            await create_app(app, HttpSettings(heartbeat=0.01))(scope, receive, send)
+
+    assert [message["more_body"] for message in sent[1:]].index(False) == len(sent) - 2
+    assert sent[-1]["body"].endswith(b"data:[DONE]\n\n")
 
 
 async def test_a_run_that_others_cancel_says_so_before_its_end(serve):

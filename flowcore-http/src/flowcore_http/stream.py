@@ -28,13 +28,14 @@ async def send_events(exchange: Exchange, replay: Replay, number: int, heartbeat
         beat = _Heartbeat(exchange, heartbeat)
         try:
             reader = Reader(number, exchange.write_now)
-            ended = False
-            while not ended:
+            data = await replay.read(reader)
+            while not replay.ended:
+                await exchange.write(data)
                 data = await replay.read(reader)
-                ended = replay.ended
-                await exchange.write(data, more=not ended)
         finally:
+            # Before the last part, on which a slow client may keep us: no comment may follow it.
             await beat.stop()
+        await exchange.write(data, more=False)
 
 
 def event_stream_headers(run_id: str) -> list[Header]:
