@@ -45,7 +45,13 @@ def _run(mode: str, *below: str) -> str:
     variables = {**os.environ, "PYTHONHASHSEED": "0"}
     command = [*below, sys.executable, "-m", "tests.cost.work", mode]
     done = subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, encoding="utf-8", check=False
+        command,
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
