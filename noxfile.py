@@ -14,7 +14,7 @@ nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = [
-    *("lint", "types", "floors", "tests", "pythons", "packaging", "other_server"),
+    *("lint", "types", "floors", "tests", "model", "pythons", "packaging", "other_server"),
 ]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 # Many tests start the command, which takes twice as long where all modules are compiled anew.
@@ -28,7 +28,7 @@ DISTRIBUTIONS = [Path("flowcore"), Path("flowcore-http"), *PLUGINS]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 # Tests wait more than they work, so there are more of them at once than processors.
 AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
-# A model takes all processors for itself, so one process alone has one.
+# A model takes all processors for itself; beside other tests it is ten times slower.
 MODEL_TESTS = "tests/plugins/llamacpp"
 WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
@@ -68,7 +68,7 @@ def serve(session: nox.Session) -> None:
 
 @nox.session(python=THIS_PYTHON)
 def tests(session: nox.Session) -> None:
-    """Run all tests but those of packaging: `nox -s tests -- -k name`."""
+    """Run all tests but those of packaging and of the model: `nox -s tests -- -k name`."""
     install(session, *TEST_TOOLS)
     install_model(session)
     pytest = ("python", "-m", "pytest", "--ignore=tests/packaging")
@@ -78,7 +78,14 @@ def tests(session: nox.Session) -> None:
     # All of them also try the faults on a service of two processes.
     everything = {"FAULTS_WORKERS": "1,2"}
     session.run(*pytest, f"--ignore={MODEL_TESTS}", *AT_ONCE, env=everything)
-    session.run(*pytest, MODEL_TESTS)
+
+
+@nox.session(python=[THIS_PYTHON, *OTHER_PYTHONS])
+def model(session: nox.Session) -> None:
+    """Run the tests of the model inside the process, which want to be alone on the machine."""
+    install(session, *TEST_TOOLS)
+    install_model(session)
+    session.run("python", "-m", "pytest", MODEL_TESTS, *session.posargs)
 
 
 @nox.session(python=OTHER_PYTHONS)
@@ -90,8 +97,6 @@ def pythons(session: nox.Session) -> None:
     ours = ["tests/core", "tests/plugins", *(f"tests/http/test_{name}.py" for name in names)]
     two_at_once = ("--numprocesses", "2", "--dist", "worksteal", f"--ignore={MODEL_TESTS}")
     session.run("python", "-m", "pytest", *ours, *(session.posargs or two_at_once))
-    if not session.posargs:
-        session.run("python", "-m", "pytest", MODEL_TESTS)
 
 
 @nox.session(python=THIS_PYTHON)
