@@ -216,6 +216,7 @@ class Http1Protocol(H11Protocol):
         transport = self.transport
         if (
             transport is None
+            or not data  # which would be the last chunk
             or self.over
             or self._head
             or self.connection.our_state is not h11.SEND_BODY
