@@ -1,0 +1,74 @@
+"""What the commands share that work on a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from flowcore.app import FlowApp
+    from flowcore.config import FlowConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_argument(function: F) -> F:
+    """Let a command take ``config=NAME`` and ``a.b.c=value``, as many as are given."""
+    return click.argument("settings", nargs=-1, metavar="[SETTINGS]...")(function)
+
+
+def config_options(function: F) -> F:
+    """Let a command whose arguments mean something else take ``-c NAME`` and ``-s A.B=VALUE``."""
+    overrides = click.option(
+        *("-s", "--set", "overrides"), multiple=True, metavar="A.B=VALUE", help="Override a key."
+    )
+    names = click.option(
+        *("-c", "--config", "names"), multiple=True, metavar="NAME", help="Config to load."
+    )
+    return names(overrides(function))
+
+
+def config_of(settings: Sequence[str], *, optional: bool = False) -> FlowConfig:
+    """Load what the settings say.
+
+    Args:
+        settings: ``config=NAME`` and ``a.b.c=value``.
+        optional: Whether no ``config=NAME`` means an empty configuration, and not ``default``.
+
+    Raises:
+        ConfigError: If the configuration is wrong.
+        UsageError: If a setting is not written as ``key=value``.
+    """
+    from flowcore.config import load_config  # noqa: PLC0415
+
+    names: list[str] = []
+    overrides: list[str] = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            hint = (
+                f"; did you mean config={setting}?" if setting.endswith((".yaml", ".yml")) else ""
+            )
+            raise click.UsageError(f"settings are written as key=value, not {setting!r}{hint}")
+        if key == "config":
+            names += [name for name in value.split(",") if name]
+        else:
+            overrides.append(setting)
+    if not (names or optional):
+        click.get_current_context().find_root().obj = (
+            "no config=NAME was given, so that is `default`"
+        )
+    return load_config(*(names or ([{}] if optional else [])), *overrides)
+
+
+def app_of(config: FlowConfig) -> FlowApp:
+    """Make the app of a configuration.
+
+    Raises:
+        FlowcoreError: If the configuration does not fit what is installed.
+    """
+    from flowcore.app import FlowApp  # noqa: PLC0415
+
+    return FlowApp(config)
