@@ -4,8 +4,8 @@ To renew the table, after a change that makes something cheaper or dearer for a 
 ``python -m tests.cost.measure`` in the environment of the tests and write down what it prints,
 calls and instructions with some head-room: calls differ by a few per cent between versions of
 Python, instructions (in simple calls, see ``work.py``) by some ten per cent between builds of it.
-A send is a system call and a handle a turn through the event loop: they get none, but for the
-handles of whole requests, as a busy kernel may hand over in more pieces what was sent.
+A send is a system call and a handle a turn through the event loop: they get none, but for one
+handle of whole requests, as a busy kernel may hand over in two pieces what was sent.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ BOUNDS = {
     "one more op of a run": Cost(21.5, 19, 0, 0, 27.5),
     "a chunk of a burst over HTTP": Cost(13.7, 11.3, 0.03, 0.01, 22),
     "a chunk at pace over HTTP": Cost(82, 60, 3.2, 1, 65),
-    "a request": Cost(934, 670, 14, 2, 805),
-    "a stream of one chunk": Cost(1100, 897, 18, 5, 995),
+    "a request": Cost(890, 640, 11, 2, 720),
+    "a stream of one chunk": Cost(1055, 865, 13, 5, 900),
     # One send is the model server's, and so is one handle.
     "a delta of a burst": Cost(20, 40, 0.03, 0, 17),
     "a delta at pace": Cost(165, 135, 2.2, 1, 120),

@@ -9,7 +9,10 @@ from typing import Self
 from flowcore_http.exchange import Exchange
 
 UNWATCHED_SECONDS = 0.01
-"""How long an answer may take before it is worth a task that waits for the client to leave."""
+"""How long an answer may take before it is worth a task that waits for the client to leave.
+
+Our servers tell by themselves, once the request has come to its end.
+"""
 
 
 class Connected:
@@ -30,8 +33,9 @@ class Connected:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(UNWATCHED_SECONDS, self._begin, loop)
+        if not self._exchange.when_left(self._end):
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(UNWATCHED_SECONDS, self._begin, loop)
         return self
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -39,6 +43,10 @@ class Connected:
 
     async def _watch(self) -> None:
         await self._exchange.wait_until_left()
+        self._end()
+
+    def _end(self) -> None:
+        self._exchange.client_left = True
         if self._task is not None:
             self._ending = True
             self._task.cancel()
@@ -49,6 +57,7 @@ class Connected:
         exc_value: BaseException | None,
         tb: TracebackType | None,
     ) -> bool:
+        self._exchange.stay()
         task, self._task = self._task, None
         if self._timer is not None:
             self._timer.cancel()

@@ -146,6 +146,23 @@ class Exchange:
             self._whole = not message.get("more_body", False)
         self.client_left = True
 
+    def when_left(self, tell: Callable[[], object]) -> bool:
+        """Have ``tell()`` called when the client leaves, or has left.
+
+        Returns whether the server can tell; where it cannot, or the request has not come to its
+        end, :meth:`wait_until_left` is what is needed.
+        """
+        peer = self._peer
+        if peer is None or not (self._whole or (peer.upload and peer.upload.is_whole)):
+            return False
+        peer.when_gone(tell)
+        return True
+
+    def stay(self) -> None:
+        """Take :meth:`when_left` back."""
+        if self._peer is not None:
+            self._peer.when_gone(None)
+
     def at_end(self, release: Callable[[str], object]) -> None:
         """Have ``release(reason)`` called when the request has ended.
 

@@ -68,6 +68,7 @@ class Http1Server(TCPServer):
             async with TaskGroup(self.loop) as tasks:
                 self._task_group = tasks
                 self.protocol = self._peer.upload = Http1Protocol(
+                    self._peer,
                     self._check,
                     self.app,
                     self.config,
@@ -136,6 +137,7 @@ class Http1Protocol(H11Protocol):
     """HTTP/1.1 between the bytes of a connection and the ASGI app.
 
     Args:
+        peer: What the app may know of the connection.
         check: Tells which requests are refused before the app sees them.
         *args: The arguments of Hypercorn's protocol.
 
@@ -147,9 +149,10 @@ class Http1Protocol(H11Protocol):
     connection: h11.Connection
     config: ServerConfig
 
-    def __init__(self, check: Check, *args: Any) -> None:
+    def __init__(self, peer: Peer, check: Check, *args: Any) -> None:
         super().__init__(*args)
         self.over = False
+        self._peer = peer
         self.transport: asyncio.WriteTransport | None = None
         self._head = b""
         self._has_chunks = False
@@ -196,6 +199,7 @@ class Http1Protocol(H11Protocol):
     async def handle(self, event: Event) -> None:
         """Take what has come, or the news that the connection is lost."""
         if not isinstance(event, RawData):
+            self._peer.leave()
             await super().handle(event)
         elif event.data and not self.over:
             self.connection.receive_data(event.data)
@@ -304,6 +308,7 @@ class Http1Protocol(H11Protocol):
             await self.refuse(problem)
 
     async def _end(self) -> None:
+        self._peer.leave()
         await self._close_stream()
         await self.send(Closed())
 

@@ -32,14 +32,30 @@ class Peer:
         lost: Why the connection was lost: ``client``, or ``write_timeout`` where the client had
             stopped reading; empty while it stands.
         upload: The body of the current request; None before there was a request.
+        gone: Whether nothing that is sent will reach the client.
         write_now: Sends a part of the body of the current answer without waiting, if nothing of
             what was sent before waits for the client; returns whether it did.
     """
 
     def __init__(self) -> None:
         self.lost = ""
+        self.gone = False
         self.upload: Upload | None = None
         self.write_now: Callable[[bytes], bool] | None = None
+        self._tell: Callable[[], object] | None = None
+
+    def when_gone(self, tell: Callable[[], object] | None) -> None:
+        """Have ``tell()`` called when the client leaves, or at once if it has; None: nothing."""
+        self._tell = tell
+        if self.gone:
+            self.leave()
+
+    def leave(self) -> None:
+        """Take note that the client has left."""
+        self.gone = True
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
 
 
 current_peer: ContextVar[Peer | None] = ContextVar("flowcore_http_peer", default=None)

@@ -333,6 +333,7 @@ class Http1Protocol(HttpToolsProtocol):
 
     def _disconnect(self) -> None:
         if self._answer is not None and not self._answer.response_complete:
+            self.peer.leave()
             self._answer.disconnected = True
             self._answer.message_event.set()
             self.flow.resume_writing()
