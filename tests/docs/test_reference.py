@@ -15,7 +15,7 @@ from pydantic import BaseModel
 import flowcore
 import flowcore_http
 from flowcore import Deadlines, FlowApp, FlowConfig, FlowcoreError, hookspecs, sse, testing
-from flowcore.cli import main
+from flowcore.commands import NAMES
 from flowcore.flow import FlowSettings
 from flowcore.input_schema import InputField
 from flowcore.testing import ScriptedSettings
@@ -99,7 +99,7 @@ def test_every_error_is_in_the_reference_with_its_code(error: type[FlowcoreError
     assert [row for row in rows if error.__name__ in row[0] and error.code in row[1]]
 
 
-@pytest.mark.parametrize("command", main.commands)
+@pytest.mark.parametrize("command", NAMES)
 def test_the_help_of_every_command_is_in_the_reference(command: str):
     # That it is the real one is for test_blocks to say.
     shown = [block.text for block in blocks(REFERENCE / "cli.md")]
