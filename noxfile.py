@@ -37,6 +37,8 @@ TEST_TOOLS = (
     "gunicorn; sys_platform != 'win32'",
 )
 
+SITE_TOOLS = ("sphinx", "myst-parser", "furo", "sphinx-copybutton")
+
 
 def install(session: nox.Session, *tools: str, editable: bool = False) -> None:
     """Install all distributions, and tools, at the pinned versions; not editable, as users do."""
@@ -69,7 +71,7 @@ def serve(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON)
 def tests(session: nox.Session) -> None:
     """Run all tests but those of packaging and of the model: `nox -s tests -- -k name`."""
-    install(session, *TEST_TOOLS)
+    install(session, *TEST_TOOLS, *SITE_TOOLS)
     install_model(session)
     pytest = ("python", "-m", "pytest", "--ignore=tests/packaging")
     if session.posargs:
@@ -153,6 +155,19 @@ def floors(session: nox.Session) -> None:
     """Check that imports run downwards only."""
     install(session, "import-linter")
     session.run("lint-imports")
+
+
+@nox.session(python=THIS_PYTHON)
+def docs(session: nox.Session) -> None:
+    """Make the documentation site in build/docs; `nox -s docs -- linkcheck` tries outside links."""
+    session.install(*CONSTRAINTS, *SITE_TOOLS)
+    builder = session.posargs[0] if session.posargs else "html"
+    folder = "build/docs" if builder == "html" else f"build/{builder}"
+    strict = ("-W", "--keep-going", "-n")
+    session.run(
+        *("python", "-m", "sphinx", *strict, "-c", "docs", "-d", "build/doctrees"),
+        *("-b", builder, ".", folder),
+    )
 
 
 @nox.session(python=THIS_PYTHON)
