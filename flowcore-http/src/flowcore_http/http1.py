@@ -212,7 +212,8 @@ class Http1Protocol(H11Protocol):
         """Send what the app has answered."""
         if isinstance(event, Response) and self.held_back:
             # The body that was announced will never come, so the connection ends with this answer.
-            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
+            headers = [field for field in event.headers if field[0].lower() != b"connection"]
+            event = replace(event, headers=[*headers, (b"connection", b"close")])
         await super().stream_send(event)
 
     def write_now(self, data: bytes) -> bool:
