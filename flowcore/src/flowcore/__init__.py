@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from flowcore.hookspecs import hookimpl
     from flowcore.limits import Deadlines, FlowDeadlines, RunLimits
     from flowcore.llm import BaseLLM
+    from flowcore.mermaid import to_mermaid
     from flowcore.op import Op, ParallelOp, SequentialOp
     from flowcore.run import Run
     from flowcore.schema import (
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     )
     from flowcore.service import BaseService, FlowClient, ServiceSettings
     from flowcore.stream import ChunkStream, read_response
+    from flowcore.svg import to_svg
     from flowcore.sync_app import SyncFlowApp
     from flowcore.user_op import UserOp
     from flowcore.vector_store import BaseVectorStore, VectorStoreSettings
@@ -78,11 +80,13 @@ _HOMES = {
     "flow": "Flow Grace",
     "hookspecs": "hookimpl",
     "llm": "BaseLLM",
+    "mermaid": "to_mermaid",
     "op": "Op ParallelOp SequentialOp",
     "run": "Run",
     "schema": "ChunkEnum FlowResponse FlowStreamChunk Message Role Tool ToolCall VectorNode",
     "service": "BaseService FlowClient ServiceSettings",
     "stream": "ChunkStream read_response",
+    "svg": "to_svg",
     "sync_app": "SyncFlowApp",
     "user_op": "UserOp",
     "vector_store": "BaseVectorStore VectorStoreSettings",
@@ -152,6 +156,8 @@ __all__ = [
     "hookimpl",
     "load_config",
     "read_response",
+    "to_mermaid",
+    "to_svg",
 ]
 
 

@@ -40,7 +40,7 @@ class Op:
     """
 
     def __init__(self, name: str = "") -> None:
-        self.name = name or _snake_case(type(self).__name__)
+        self.name = name or snake_case(type(self).__name__)
         self.ops = SubOps()
         self._run: Run | None = None
         self._context: FlowContext | None = None
@@ -266,6 +266,20 @@ def check_tree(root: Op) -> None:
         pending += [(child, (*above, op)) for _, child in op.children()]
 
 
+def places(root: Op) -> Iterator[tuple[str, Op]]:
+    """Yield all ops of a tree in the order written, each with its place in it.
+
+    The root's place is ``"0"``; that of an op's second child is the op's own with ``".1"`` behind
+    it. A place is the same for all runs of a flow, and in its diagrams.
+    """
+    pending = [("0", root)]
+    while pending:
+        place, op = pending.pop()
+        yield place, op
+        children = [(f"{place}.{index}", child) for index, (_, child) in enumerate(op.children())]
+        pending += reversed(children)
+
+
 def own_copy(value: Any, run: Run | None = None) -> Any:
     """Copy lists, dicts, sets and what they hold of these; bind ops; share everything else."""
     if copier := _COPIERS.get(value.__class__):
@@ -294,7 +308,8 @@ def _ops_in(name: str, value: object) -> Iterator[tuple[str, Op]]:
             yield from _ops_in(f"{name}[{number}]", item)
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
+    """Return the name of a class as ops are named after it."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 

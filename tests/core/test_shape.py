@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from flowcore import BaseAsyncOp, Op
+from flowcore.op import places
+from flowcore.shape import in_words, parameters, shape_of
+
+
+class NopOp(BaseAsyncOp):
+    size: int = 3
+    api_key: str = ""
+    tags: list[str] = []  # noqa: RUF012
+
+    async def async_execute(self) -> None:
+        pass
+
+
+class PageOp(BaseAsyncOp):
+    def __init__(self, length: int = 10, inner: Op | None = None, **kwargs: object) -> None:
+        super().__init__(**kwargs)  # pyright: ignore[reportArgumentType]
+        self.length = length
+        self.inner = inner
+        self.seen = 7
+
+    async def async_execute(self) -> None:
+        pass
+
+
+def test_places_count_the_children_of_each_op() -> None:
+    agent = NopOp() << {"a": NopOp(), "b": NopOp() >> NopOp()}
+    root = NopOp() >> (agent | NopOp())
+
+    found = {place: type(op).__name__ for place, op in places(root)}
+
+    assert list(found) == ["0", "0.0", "0.1", "0.1.0", "0.1.0.0", "0.1.0.1", "0.1.0.1.0",
+                           "0.1.0.1.1", "0.1.1"]  # fmt: skip
+    assert found["0"] == "SequentialOp"
+    assert found["0.1.0.1.1"] == "NopOp"
+
+
+def test_an_op_that_stands_twice_has_two_places() -> None:
+    op = NopOp()
+
+    assert [place for place, each in places(op >> op) if each is op] == ["0.0", "0.1"]
+
+
+def test_parameters_are_those_that_differ_from_their_defaults() -> None:
+    assert parameters(NopOp()) == {}
+    assert parameters(NopOp(size=4, name="mine", tags=["x"], max_retries=2)) == {
+        "size": 4, "tags": ["x"], "max_retries": 2, "name": "mine",
+    }  # fmt: skip
+    assert parameters(NopOp(size=3, llm="small")) == {"llm": "small"}
+
+
+def test_parameters_of_an_own_init_count_and_ops_do_not() -> None:
+    assert parameters(PageOp()) == {}
+    assert parameters(PageOp(11, NopOp(), name="page")) == {"length": 11, "name": "page"}
+
+
+def test_a_secret_is_not_shown() -> None:
+    shape = shape_of(NopOp(api_key="sk-secret"))
+
+    assert "sk-secret" not in str(shape)
+    assert "api_key=…" in str(shape)
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(str(shape_of(NopOp(tags=["x" * 1000])))) < 300
+
+
+def test_a_flow_can_be_told_in_words() -> None:
+    flow = NopOp() >> ((PageOp() << NopOp()) | NopOp())
+
+    words = "NopOp, then at the same time (PageOp (which holds nop_op: NopOp); NopOp)"
+    assert in_words(shape_of(flow)) == words
