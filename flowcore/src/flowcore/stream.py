@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import anyio
@@ -12,6 +12,8 @@ from flowcore.errors import ChunkError
 from flowcore.payload import json_bytes
 from flowcore.run import Run
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
+
+Answer = str | dict[str, Any] | list[Any]
 
 CANCEL_TIMEOUT = 5.0
 """How long the cleanup of a cancelled run may take before its reader goes on, in seconds."""
@@ -52,21 +54,31 @@ async def leave(run: Run) -> None:
     run.cancel()
 
 
-async def read_response(run: Run) -> FlowResponse:
+async def read_response(
+    run: Run, *, others: Callable[[FlowStreamChunk], object] | None = None
+) -> FlowResponse:
     """Read a run to its end and return its response; cancelling this cancels the run.
 
     The answer is what the ops set as ``context.response.answer``; where they set none, it is what
     they streamed as ``answer``: the joined texts, or a list where not all of it is text.
+
+    Args:
+        run: The run.
+        others: Called with each chunk that is no ``answer``, such as ``usage``.
 
     Raises:
         ChunkError: If what they streamed is larger than ``max_answer_bytes``.
         RunCancelledError: If the run was cancelled by others.
         Exception: Whatever an op raised, as it was raised.
     """
-    answers: list[str | dict[str, Any] | list[Any]] = []
+    answers: list[Answer] = []
     size, limit = 0, run.limits.max_answer_bytes
     try:
         while batch := await run.receive():
+            if others is not None:
+                for chunk in batch:
+                    if chunk.chunk_type is not ChunkEnum.ANSWER:
+                        others(chunk)
             payloads = [chunk.chunk for chunk in batch if chunk.chunk_type is ChunkEnum.ANSWER]
             if not payloads or size > limit:
                 continue
@@ -81,8 +93,12 @@ async def read_response(run: Run) -> FlowResponse:
     finally:
         await leave(run)
     if run.response.answer == "" and answers:
-        if all(isinstance(answer, str) for answer in answers):
-            run.response.answer = "".join(map(str, answers))
-        else:
-            run.response.answer = answers[0] if len(answers) == 1 else answers
+        run.response.answer = join_answers(answers)
     return run.response
+
+
+def join_answers(answers: list[Answer]) -> Answer:
+    """Return what the contents of ``answer`` chunks are together: a text if all are texts."""
+    if all(isinstance(answer, str) for answer in answers):
+        return "".join(map(str, answers))
+    return answers[0] if len(answers) == 1 else answers
