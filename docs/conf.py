@@ -40,6 +40,8 @@ myst_heading_anchors = 4
 myst_links_external_new_tab = False
 
 html_theme = "furo"
+pygments_style = "a11y-light"
+pygments_dark_style = "github-dark"
 html_title = f"flowcore {release}"
 html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
