@@ -121,9 +121,18 @@ class OpError(FlowcoreError):
 
 
 class OpDefinitionError(OpError, TypeError):
-    """An op class, its parameters or its place in a flow are wrong."""
+    """An op class, its parameters or its place in a flow are wrong.
+
+    Args:
+        message: What is wrong and what to do about it.
+        parameter: The parameter whose value is wrong, where it is that.
+    """
 
     code = "op_definition_error"
+
+    def __init__(self, message: str, *, parameter: str = "") -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class PromptError(OpError, LookupError):

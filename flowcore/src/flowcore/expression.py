@@ -233,7 +233,13 @@ class _Compiler:
         # Whatever a user's __init__ raises is about these arguments.
         except Exception as error:  # noqa: BLE001
             hint = "; parameters are written as name=value" if node.args else ""
-            self.fail(node, f"{name} refuses its parameters: {error}{hint}", error)
+            said = f"{name} refuses its parameters: {error}"
+            wrong: ast.expr = node
+            if isinstance(error, OpDefinitionError) and error.parameter:
+                said = str(error)
+                given = (k.value for k in node.keywords if k.arg == error.parameter)
+                wrong = next(given, node)
+            self.fail(wrong, said + hint, error)
         if "ops" not in vars(op):
             self.fail(node, f"{name}.__init__ must call super().__init__(**kwargs)")
         return op

@@ -14,6 +14,14 @@ from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.failure import error_text
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
 from flowcore.op import COPIED, Op, own_copy
+from flowcore.parameters import (
+    COMMON_PARAMETERS,
+    check_common_parameters,
+    checked_init,
+    init_arguments,
+    own_parameters,
+    parameter_types,
+)
 from flowcore.prompt import Prompts, prompt_file
 from flowcore.run import Run
 from flowcore.vector_store import BaseVectorStore
@@ -25,7 +33,7 @@ class UserOp(Op, ABC):
     """Base of BaseAsyncOp and BaseOp.
 
     An op's own parameters are class attributes, or arguments of an ``__init__`` that passes its
-    other keyword arguments on::
+    other keyword arguments on. Where they are annotated, values are checked::
 
         class SearchOp(BaseAsyncOp):
             index: str      # required
@@ -46,7 +54,7 @@ class UserOp(Op, ABC):
         **params: The op's own parameters.
 
     Raises:
-        OpDefinitionError: If a parameter is unknown or out of range.
+        OpDefinitionError: If a parameter is unknown, of the wrong type, or out of range.
     """
 
     file_path: str = ""
@@ -65,8 +73,14 @@ class UserOp(Op, ABC):
         **params: Any,
     ) -> None:
         super().__init__(name)
+        op = type(self).__name__
+        values = (max_retries, raise_exception, language, prompt_path)
+        backends = (llm, embedding_model, vector_store)
+        common = zip(COMMON_PARAMETERS, (name, *values, *backends), strict=True)
+        check_common_parameters(op, dict(common))
         if max_retries < 1:
-            raise OpDefinitionError(f"{type(self).__name__}: max_retries counts tries, at least 1")
+            text = f"{op}: max_retries counts tries, at least 1"
+            raise OpDefinitionError(text, parameter="max_retries")
         self.max_retries = max_retries
         self.raise_exception = raise_exception
         self.language = language
@@ -75,23 +89,29 @@ class UserOp(Op, ABC):
         self._embedding_model = embedding_model
         self._vector_store = vector_store
         self._prompts: Prompts | None = None
-        own = own_parameters(type(self))
+        own, types = own_parameters(type(self)), parameter_types(type(self))
+        changed = types.changed_defaults(op)
         for key in own:
+            default = changed.get(key, getattr(self, key, None))
             # What runs append to must not be the list that the class holds.
-            if isinstance(default := getattr(self, key, None), COPIED):
+            if isinstance(default, COPIED):
                 setattr(self, key, own_copy(default))
+            elif key in changed:
+                setattr(self, key, default)
         for key, value in params.items():
             if key not in own:
-                hint = did_you_mean(key, [*own, *_COMMON_PARAMETERS]) or (
+                hint = did_you_mean(
+                    key, [*own, *init_arguments(type(self)), *COMMON_PARAMETERS]
+                ) or (
                     "; an op declares its own parameters on the class "
                     f"(`{key}: {type(value).__name__} = …`) or in its `__init__`"
                 )
-                raise OpDefinitionError(f"{type(self).__name__} has no parameter {key!r}{hint}")
-            setattr(self, key, value)
+                raise OpDefinitionError(f"{op} has no parameter {key!r}{hint}", parameter=key)
+            setattr(self, key, types.convert(op, key, value))
         if type(self).__init__ is UserOp.__init__:
             for key in own:
                 if not hasattr(self, key):
-                    raise OpDefinitionError(f"{type(self).__name__} needs the parameter {key!r}")
+                    raise OpDefinitionError(f"{op} needs the parameter {key!r}")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,6 +120,8 @@ class UserOp(Op, ABC):
             raise OpDefinitionError(
                 f"the name of an op class must end in 'Op': rename {name!r} to '{name}Op'"
             )
+        if inspect.isfunction(init := vars(cls).get("__init__")):
+            setattr(cls, "__init__", checked_init(init))  # noqa: B010 - a type checker's own rule
 
     # --- what an op uses while it runs ---
 
@@ -159,14 +181,15 @@ class UserOp(Op, ABC):
         Raises:
             PromptError: If the file that ``prompt_path`` names is missing, or any is malformed.
         """
-        self._prompts = Prompts(self._prompt_file(), self.language or language)
+        self._prompts = Prompts(self.find_prompts(), self.language or language)
 
     def _own_prompts(self) -> Prompts:
         if self._prompts is None:
             self.not_running("get_prompt")
         return self._prompts
 
-    def _prompt_file(self) -> Path | None:
+    def find_prompts(self) -> Path | None:
+        """Return the file of the op's prompts, or None where it has none."""
         module = sys.modules.get(type(self).__module__)
         source = self.file_path or getattr(module, "__file__", None)
         # Code typed into an interpreter has no file: paths are then relative to the folder.
@@ -243,24 +266,3 @@ class UserOp(Op, ABC):
     @abstractmethod
     async def _fall_back(self, error: Exception) -> Any:
         """Run the fallback method."""
-
-
-def own_parameters(cls: type[Op]) -> list[str]:
-    """Return the names of the parameters that an op class declares as class attributes."""
-    names: dict[str, None] = {}
-    for klass in cls.__mro__[: cls.__mro__.index(Op)]:
-        if klass.__module__ in _BASE_MODULES:
-            continue
-        for name in (*inspect.get_annotations(klass), *vars(klass)):
-            value = inspect.getattr_static(klass, name, None)
-            if "ClassVar" in str(inspect.get_annotations(klass).get(name, "")):
-                continue
-            if not (name.startswith("_") or callable(value) or isinstance(value, _DESCRIPTORS)):
-                names[name] = None
-    names.pop("file_path", None)
-    return list(names)
-
-
-_COMMON_PARAMETERS = inspect.signature(UserOp.__init__).parameters.keys() - {"self", "params"}
-_BASE_MODULES = frozenset({__name__, "flowcore.base_op"})
-_DESCRIPTORS = (property, classmethod, staticmethod)

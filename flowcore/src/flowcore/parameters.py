@@ -1,0 +1,254 @@
+"""The parameters of op classes: which there are, of which types, and whether values fit."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from os import PathLike
+from types import NoneType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from flowcore.errors import OpDefinitionError
+from flowcore.op import Op
+from flowcore.parameter_type import MISSING, ParameterType
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of an op, as people are told of it.
+
+    Attributes:
+        name: Its name.
+        type: Its type as people write it; empty where it has no annotation.
+        required: Whether an op cannot be made without it.
+        default: Its default, or None.
+        description: The text of ``Annotated[…, Field(description="…")]``.
+        checked: Whether values are checked against the type.
+    """
+
+    name: str
+    type: str
+    required: bool
+    default: Any
+    description: str
+    checked: bool
+
+
+class ParameterTypes(dict[str, ParameterType]):
+    """The types of the annotated parameters of one class, or of one ``__init__``, by name."""
+
+    _changed: Mapping[str, Any] | None = None
+
+    def convert(self, op: str, name: str, value: Any) -> Any:
+        """Return a value as the annotation wants it; one without annotation stays as it is.
+
+        Raises:
+            OpDefinitionError: If the value does not fit.
+        """
+        if name not in self:
+            return value
+        kind = self[name]
+        try:
+            return kind.convert(value)
+        except ValidationError as error:
+            text = f"{op}: {kind.fault(name, value, error)}"
+            raise OpDefinitionError(text, parameter=name) from None
+
+    def changed_defaults(self, op: str) -> Mapping[str, Any]:
+        """Return the defaults that the annotations want to be something else, as they want them.
+
+        They are checked at the first call: a name in an annotation may be defined after the class.
+
+        Raises:
+            OpDefinitionError: If a default does not fit.
+        """
+        if self._changed is None:
+            changed = dict(self._converted_defaults(op))
+            self._changed = changed
+        return self._changed
+
+    def _converted_defaults(self, op: str) -> Iterator[tuple[str, Any]]:
+        for name, kind in self.items():
+            if kind.default is MISSING:
+                continue
+            if isinstance(kind.default, FieldInfo):
+                raise OpDefinitionError(
+                    f"{op}: parameter {name!r} has a Field as its default; "
+                    f"write `{name}: Annotated[{kind}, Field(…)] = …`"
+                )
+            try:
+                value = kind.convert(kind.default)
+            except ValidationError as error:
+                text = kind.fault(name, kind.default, error).partition("; write ")[0]
+                raise OpDefinitionError(f"{op}: the default of {text}; correct the class") from None
+            if value is not kind.default:
+                yield name, value
+
+
+def check_common_parameters(op: str, values: Mapping[str, Any]) -> None:
+    """Check the parameters that every op has.
+
+    Raises:
+        OpDefinitionError: If one has a value of the wrong type.
+    """
+    for name, value in values.items():
+        COMMON_PARAMETERS.convert(op, name, value)
+        if name in _BACKENDS and isinstance(value, _LITERALS):
+            text = f"{op}: parameter {name!r} must be the name of an entry under {name}, not"
+            raise OpDefinitionError(f"{text} {value!r}", parameter=name)
+
+
+def own_parameters(cls: type[Op]) -> list[str]:
+    """Return the names of the parameters that an op class declares as class attributes."""
+    names: dict[str, None] = {}
+    for klass in _user_classes(cls):
+        for name in (*inspect.get_annotations(klass), *vars(klass)):
+            value = inspect.getattr_static(klass, name, None)
+            if "ClassVar" in str(inspect.get_annotations(klass).get(name, "")):
+                continue
+            if not (name.startswith("_") or callable(value) or isinstance(value, _DESCRIPTORS)):
+                names[name] = None
+    names.pop("file_path", None)
+    return list(names)
+
+
+def parameter_types(cls: type[Op]) -> ParameterTypes:
+    """Return the types of the parameters that a class declares as attributes, made once."""
+    if (known := _types.get(cls)) is not None:
+        return known
+    types = ParameterTypes()
+    for name in own_parameters(cls):
+        for klass in _user_classes(cls):
+            annotations = inspect.get_annotations(klass)
+            if name in annotations:
+                names = ChainMap(_globals_of(klass), dict(vars(klass)))
+                types[name] = ParameterType(annotations[name], names, getattr(cls, name, MISSING))
+                break
+    _types[cls] = types
+    return types
+
+
+def init_arguments(cls: type[Op]) -> list[str]:
+    """Return the parameters that are arguments of the class's own ``__init__``, if it has one."""
+    if cls.__init__.__module__ in _BASE_MODULES:
+        return []
+    return _arguments(inspect.signature(cls.__init__))
+
+
+def checked_init(init: Callable[..., None]) -> Callable[..., None]:
+    """Return an ``__init__`` that checks its annotated arguments; the same if it has none.
+
+    The parameters that every op has are left to :class:`UserOp`.
+    """
+    if not init.__annotations__.keys() - {"return", *COMMON_PARAMETERS}:
+        return init
+    signature = inspect.signature(init)
+    types = _argument_types(init, signature)
+    if not types:
+        return init
+
+    @wraps(init)
+    def checked(self: Op, *args: Any, **kwargs: Any) -> None:
+        op = type(self).__name__
+        try:
+            bound = signature.bind(self, *args, **kwargs)
+        except TypeError:
+            init(self, *args, **kwargs)  # which says better what is wrong
+            return
+        for name in bound.arguments.keys() & types:
+            bound.arguments[name] = types.convert(op, name, bound.arguments[name])
+        for name, value in types.changed_defaults(op).items():
+            bound.arguments.setdefault(name, value)
+        init(*bound.args, **bound.kwargs)
+
+    return checked
+
+
+def describe_parameters(cls: type[Op]) -> list[Parameter]:
+    """Return the parameters of an op class, without those that every op has.
+
+    Raises:
+        OpDefinitionError: If a default does not fit its annotation.
+    """
+    init = cls.__init__
+    is_own = init.__module__ not in _BASE_MODULES
+    types = parameter_types(cls)
+    types.changed_defaults(cls.__name__)
+    found = {
+        name: _describe(name, types.get(name), getattr(cls, name, MISSING), is_own)
+        for name in own_parameters(cls)
+    }
+    if is_own:
+        signature = inspect.signature(init)
+        types = _argument_types(inspect.unwrap(init), signature)
+        types.changed_defaults(cls.__name__)
+        for name in _arguments(signature):
+            found[name] = _describe(
+                name, types.get(name), signature.parameters[name].default, False
+            )
+    return sorted(found.values(), key=lambda parameter: not parameter.required)
+
+
+def _describe(name: str, kind: ParameterType | None, default: Any, optional: bool) -> Parameter:
+    return Parameter(
+        name=name,
+        type=str(kind) if kind else "",
+        required=default is MISSING and not optional,
+        default=None if default is MISSING else default,
+        description=kind.description if kind else "",
+        checked=kind.is_checked if kind else False,
+    )
+
+
+def _arguments(signature: inspect.Signature) -> list[str]:
+    """Return the names of the arguments of an ``__init__`` that are parameters of its own."""
+    _, *parameters = signature.parameters.values()
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [parameter.name for parameter in parameters if parameter.kind not in variable]
+    return [name for name in named if name not in COMMON_PARAMETERS]
+
+
+def _argument_types(init: Callable[..., None], signature: inspect.Signature) -> ParameterTypes:
+    names = getattr(init, "__globals__", {})
+    types = ParameterTypes()
+    for name in _arguments(signature):
+        parameter = signature.parameters[name]
+        if parameter.annotation is not MISSING:
+            types[name] = ParameterType(parameter.annotation, names, parameter.default)
+    return types
+
+
+def _user_classes(cls: type[Op]) -> list[type]:
+    """Return a class and its bases, without those that flowcore brings."""
+    above = cls.__mro__[: cls.__mro__.index(Op)]
+    return [klass for klass in above if klass.__module__ not in _BASE_MODULES]
+
+
+def _globals_of(klass: type) -> dict[str, Any]:
+    return vars(sys.modules[klass.__module__]) if klass.__module__ in sys.modules else {}
+
+
+COMMON_PARAMETERS = ParameterTypes(
+    name=ParameterType(str, {}),
+    max_retries=ParameterType(int, {}),
+    raise_exception=ParameterType(bool, {}),
+    language=ParameterType(str, {}),
+    prompt_path=ParameterType(str | PathLike[str], {}),
+    llm=ParameterType(Any, {}),
+    embedding_model=ParameterType(Any, {}),
+    vector_store=ParameterType(Any, {}),
+)
+"""The parameters that every op has. Where a backend is wanted, a test may give a double."""
+_BACKENDS = frozenset({"llm", "embedding_model", "vector_store"})
+_LITERALS = (int, float, list, dict, NoneType)
+_types: WeakKeyDictionary[type, ParameterTypes] = WeakKeyDictionary()
+_BASE_MODULES = frozenset({"flowcore.user_op", "flowcore.base_op"})
+_DESCRIPTORS = (property, classmethod, staticmethod)
