@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import anyio
@@ -12,6 +13,7 @@ import yaml
 from flowcore.app import FlowApp
 from flowcore.errors import ConfigError, FlowcoreError, UnknownNameError
 from flowcore.schema import ChunkEnum, FlowStreamChunk
+from flowcore.service import FlowClient
 from flowcore.yaml_text import parse_yaml
 
 
@@ -57,32 +59,10 @@ def call_server(
         UnknownNameError: If the server has no such flow.
         FlowcoreError: If the server cannot be reached or refuses.
     """
-    scheme = url.partition(":")[0].lower().removesuffix("s")
-    service = app.catalog.services.get(scheme)
-    if service is None:
-        hint = app.plugins.hint(scheme) or "write it as http://host:port"
-        raise ConfigError(
-            f"no installed service understands URLs that begin with {scheme[:20]!r}; {hint}"
-        )
-
-    # Not an option: what a command is given, all users of the machine can read.
-    key = app.config.environment.get("FLOWCORE_API_KEY") or None
 
     async def run() -> bool:
-        try:
-            return await call()
-        except FlowcoreError as error:
-            if key is None and getattr(error, "status", None) == 401:
-                error.args = (f"{error}; the variable FLOWCORE_API_KEY may hold the key",)
-            raise
-
-    async def call() -> bool:
-        # A service whose servers ask for no key need not take one.
-        async with service.connect(url, key) if key else service.connect(url) as client:
-            flows = _described_flows(await client.list_endpoints())
-            if flow not in flows:
-                raise UnknownNameError("flow", flow, flows)
-            streams, schema = flows[flow]
+        async with connected(app, url) as client:
+            streams, schema = await described_flow(client, flow)
             values = parse_inputs(inputs, schema)
             if not streams:
                 response = await client.execute_flow(flow, **values)
@@ -91,6 +71,47 @@ def call_server(
             return await _print_stream(client.execute_stream_flow(flow, **values), printer)
 
     return _run(run)
+
+
+@asynccontextmanager
+async def connected(app: FlowApp, url: str) -> AsyncGenerator[FlowClient]:
+    """Have a client for the server at ``url``.
+
+    The key of a server that asks for one is taken from ``FLOWCORE_API_KEY``.
+
+    Raises:
+        ConfigError: If no installed service understands the URL.
+    """
+    scheme = url.partition(":")[0].lower().removesuffix("s")
+    service = app.catalog.services.get(scheme)
+    if service is None:
+        hint = app.plugins.hint(scheme) or "write it as http://host:port"
+        raise ConfigError(
+            f"no installed service understands URLs that begin with {scheme[:20]!r}; {hint}"
+        )
+    # Not an option: what a command is given, all users of the machine can read.
+    key = app.config.environment.get("FLOWCORE_API_KEY") or None
+    try:
+        # A service whose servers ask for no key need not take one.
+        async with service.connect(url, key) if key else service.connect(url) as client:
+            yield client
+    except FlowcoreError as error:
+        if key is None and getattr(error, "status", None) == 401:
+            error.args = (f"{error}; the variable FLOWCORE_API_KEY may hold the key",)
+        raise
+
+
+async def described_flow(client: FlowClient, flow: str) -> tuple[bool, Mapping[str, Any]]:
+    """Return whether a flow of a server streams, and the JSON Schema of its inputs.
+
+    Raises:
+        UnknownNameError: If the server has no such flow.
+        FlowcoreError: If the server cannot be reached or refuses.
+    """
+    flows = _described_flows(await client.list_endpoints())
+    if flow not in flows:
+        raise UnknownNameError("flow", flow, flows)
+    return flows[flow]
 
 
 def _run(function: Callable[[], Awaitable[bool]]) -> bool:
