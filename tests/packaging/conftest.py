@@ -3,13 +3,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -48,13 +51,17 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 @pytest.fixture(scope="session")
 def site(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A clean virtual environment with flowcore, flowcore-http and flowcore-example."""
-    folder = tmp_path_factory.mktemp("site") / "venv"
+    site = new_site(tmp_path_factory.mktemp("site") / "venv", wheels)
+    site.install("flowcore", "flowcore-http", "flowcore-example")
+    return site
+
+
+def new_site(folder: Path, wheels: Mapping[str, Path]) -> Site:
+    """Make a virtual environment that is empty but for what installs packages."""
     program = uv()
     maker = [program, "venv", "--python"] if program else []
     run(*maker, sys.executable, *([] if program else ["-m", "venv"]), folder)
-    site = Site(folder, wheels["flowcore"].parent)
-    site.install("flowcore", "flowcore-http", "flowcore-example")
-    return site
+    return Site(folder, wheels["flowcore"].parent)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,31 @@ class Site:
         if program := uv():
             return [program, "pip", command, "--quiet", "--python", python]
         return [python, "-m", "pip", command, "--quiet", "--disable-pip-version-check"]
+
+
+@contextmanager
+def serving(site: Site, setting: str, cwd: Path) -> Generator[str]:
+    """Start the service on a port that the kernel picks, give its address, and stop it."""
+    arguments = [setting, "backend=http", "http.host=127.0.0.1", "http.port=0"]
+    process = subprocess.Popen(
+        [site.program("flowcore"), *arguments],
+        cwd=cwd,
+        env=site.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = Timer(30, process.kill)
+    watchdog.start()
+    try:
+        assert process.stderr is not None
+        line = next((line for line in process.stderr if "serving at" in line), "never served")
+        yield line.split("serving at ")[1].split()[0]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        watchdog.cancel()
+    if sys.platform != "win32":
+        assert process.returncode == 0
 
 
 def run(*command: str | Path, cwd: Path = ROOT, code: int = 0) -> subprocess.CompletedProcess[str]:

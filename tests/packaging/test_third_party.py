@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
 
 import pytest
+
+from .conftest import serving
 
 PROJECT = """
 [build-system]
@@ -76,31 +72,6 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-@contextmanager
-def serving(site, config: Path) -> Generator[str]:
-    """Start the service on a port that the kernel picks, give its address, and stop it."""
-    arguments = [f"config={config}", "backend=http", "http.host=127.0.0.1", "http.port=0"]
-    process = subprocess.Popen(
-        [site.program("flowcore"), *arguments],
-        cwd=config.parent,
-        env=site.environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    watchdog = Timer(30, process.kill)
-    watchdog.start()
-    try:
-        assert process.stderr is not None
-        line = next((line for line in process.stderr if "serving at" in line), "never served")
-        yield line.split("serving at ")[1].split()[0]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
-        watchdog.cancel()
-    if sys.platform != "win32":
-        assert process.returncode == 0
-
-
 def post(url: str, body: object) -> object:
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -114,7 +85,7 @@ def test_an_op_of_an_installed_plugin_is_served_and_is_missed_once_uninstalled(
     site, install_plugin, config
 ):
     install_plugin()
-    with serving(site, config) as url:
+    with serving(site, f"config={config}", config.parent) as url:
         answer = post(f"{url}/hello", {"name": "Bob"})
     assert answer == {"answer": "Hello Bob", "success": True, "metadata": {}}
 
