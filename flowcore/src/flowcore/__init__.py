@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from flowcore.app import FlowApp
     from flowcore.backend import Backend, BackendSettings, Env, ModelSettings
     from flowcore.base_op import BaseAsyncOp, BaseOp
+    from flowcore.batch import BatchReport, run_batch
     from flowcore.catalog import C, Catalog, Registrar
     from flowcore.config import FlowConfig, load_config
     from flowcore.context import FlowContext
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         AppBusyError,
         AppClosedError,
         BackendError,
+        BatchError,
         ChunkError,
         ConfigError,
         DuplicateNameError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from flowcore.llm import BaseLLM
     from flowcore.mermaid import to_mermaid
     from flowcore.op import Op, ParallelOp, SequentialOp
+    from flowcore.reload.handover import Handover, HandoverRequest
     from flowcore.run import Run
     from flowcore.schema import (
         ChunkEnum,
@@ -52,9 +55,10 @@ if TYPE_CHECKING:
         VectorNode,
     )
     from flowcore.service import BaseService, FlowClient, ServiceSettings
-    from flowcore.stream import ChunkStream, read_response
+    from flowcore.stream import ChunkStream, TraceStream, read_response
     from flowcore.svg import to_svg
     from flowcore.sync_app import SyncFlowApp
+    from flowcore.trace import OpEvent, Trace
     from flowcore.user_op import UserOp
     from flowcore.vector_store import BaseVectorStore, VectorStoreSettings
 
@@ -65,6 +69,7 @@ _HOMES = {
     "app": "FlowApp",
     "backend": "Backend BackendSettings Env ModelSettings",
     "base_op": "BaseAsyncOp BaseOp",
+    "batch": "BatchReport run_batch",
     "catalog": "C Catalog Registrar",
     "config": "FlowConfig load_config",
     "context": "FlowContext",
@@ -72,9 +77,9 @@ _HOMES = {
     "embedding": "BaseEmbeddingModel",
     "ending": "RunState",
     "errors": (
-        "AppBusyError AppClosedError BackendError ChunkError ConfigError DuplicateNameError "
-        "ExpressionError FlowcoreError InputError OpDefinitionError OpError PluginError "
-        "PromptError RegistryError RunCancelledError RunFailedError RunTimeoutError "
+        "AppBusyError AppClosedError BackendError BatchError ChunkError ConfigError "
+        "DuplicateNameError ExpressionError FlowcoreError InputError OpDefinitionError OpError "
+        "PluginError PromptError RegistryError RunCancelledError RunFailedError RunTimeoutError "
         "UnknownNameError"
     ),
     "flow": "Flow Grace",
@@ -82,12 +87,14 @@ _HOMES = {
     "llm": "BaseLLM",
     "mermaid": "to_mermaid",
     "op": "Op ParallelOp SequentialOp",
+    "reload.handover": "Handover HandoverRequest",
     "run": "Run",
     "schema": "ChunkEnum FlowResponse FlowStreamChunk Message Role Tool ToolCall VectorNode",
     "service": "BaseService FlowClient ServiceSettings",
-    "stream": "ChunkStream read_response",
+    "stream": "ChunkStream TraceStream read_response",
     "svg": "to_svg",
     "sync_app": "SyncFlowApp",
+    "trace": "OpEvent Trace",
     "user_op": "UserOp",
     "vector_store": "BaseVectorStore VectorStoreSettings",
 }
@@ -105,6 +112,8 @@ __all__ = [
     "BaseOp",
     "BaseService",
     "BaseVectorStore",
+    "BatchError",
+    "BatchReport",
     "C",
     "Catalog",
     "ChunkEnum",
@@ -125,12 +134,15 @@ __all__ = [
     "FlowStreamChunk",
     "FlowcoreError",
     "Grace",
+    "Handover",
+    "HandoverRequest",
     "InputError",
     "Message",
     "ModelSettings",
     "Op",
     "OpDefinitionError",
     "OpError",
+    "OpEvent",
     "ParallelOp",
     "PluginError",
     "PromptError",
@@ -148,6 +160,8 @@ __all__ = [
     "SyncFlowApp",
     "Tool",
     "ToolCall",
+    "Trace",
+    "TraceStream",
     "UnknownNameError",
     "UserOp",
     "VectorNode",
@@ -156,6 +170,7 @@ __all__ = [
     "hookimpl",
     "load_config",
     "read_response",
+    "run_batch",
     "to_mermaid",
     "to_svg",
 ]

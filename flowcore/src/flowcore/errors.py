@@ -16,6 +16,7 @@
     ├── RunFailedError            an op reported a failure by emitting an error chunk
     ├── RunTimeoutError           the run missed one of its deadlines
     ├── RunCancelledError         the run was cancelled before its end
+    ├── BatchError                the files of a batch cannot be used together
     ├── AppBusyError              as many runs as are allowed are running
     └── AppClosedError            the app is not open
 
@@ -227,6 +228,12 @@ class RunCancelledError(FlowcoreError):
     """The run was cancelled before it came to its end."""
 
     code = "cancelled"
+
+
+class BatchError(FlowcoreError):
+    """A file of a batch cannot be used, or its results are those of something else."""
+
+    code = "batch_error"
 
 
 class AppBusyError(FlowcoreError):
