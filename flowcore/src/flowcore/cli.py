@@ -14,6 +14,7 @@ import click
 from flowcore import __version__
 from flowcore.commands import NAMES
 from flowcore.errors import (
+    BatchError,
     ConfigError,
     FlowcoreError,
     InputError,
@@ -34,6 +35,10 @@ a bare name; several with commas) and a.b.c=value for any key of the configurati
 """
 
 
+_SAID_WRONG = (ConfigError, RegistryError, PluginError, InputError, BatchError)
+"""What whoever typed the command has to mend."""
+
+
 class _UsageFailure(click.ClickException):
     exit_code = 2
 
@@ -42,7 +47,8 @@ class _Group(click.Group):
     """Understands ``flowcore key=value …`` as ``flowcore serve key=value …``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and "=" in args[0] and not args[0].startswith("-"):
+        first = args[0] if args else ""
+        if first.startswith("--reload") or ("=" in first and not first.startswith("-")):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 
@@ -72,12 +78,12 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except FlowcoreError as error:
-            said_wrong = isinstance(error, ConfigError | RegistryError | PluginError | InputError)
+            said_wrong = isinstance(error, _SAID_WRONG)
             note = (
                 f" ({ctx.obj})" if said_wrong and ctx.obj and "default.yaml" in str(error) else ""
             )
             kind = _UsageFailure if said_wrong else click.ClickException
-            raise kind(f"{error}{note}") from error
+            raise kind(f"{error}{note}{_pointer(error)}") from error
         except BrokenPipeError:
             # The reader of our output has left, as `head` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -86,6 +92,13 @@ class _Group(click.Group):
             if error.errno not in {errno.ENOSPC, errno.EIO}:
                 raise
             raise click.ClickException(f"cannot write the output: {error.strerror}") from error
+
+
+def _pointer(error: FlowcoreError) -> str:
+    from flowcore.explain import pointer  # noqa: PLC0415 - only for errors
+
+    line = pointer(error.code)
+    return f"\n{line}" if line else ""
 
 
 @click.group(cls=_Group, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})

@@ -213,7 +213,7 @@ class _Batch:
             except InvalidRowError as error:
                 inputs = None
                 outcome = Outcome()
-                outcome.fail("invalid_row", str(error))
+                outcome.fail(code="invalid_row", message=str(error))
             else:
                 outcome = await run_patiently(self._runner, inputs)
             self._finish(row, inputs, outcome, monotonic() - began)
@@ -248,7 +248,7 @@ class _Batch:
             if not outcome.usage:
                 outcome.add_usage(response.metadata.get("usage"))
             if not response.success:
-                outcome.fail("unsuccessful", "the flow says that it was not successful")
+                outcome.fail(code="unsuccessful", message="the answer has success: false")
         if outcome.error is not None:
             result["error"] = outcome.error
         if response is not None:
