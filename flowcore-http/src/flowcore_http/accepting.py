@@ -10,8 +10,11 @@ import errno
 import logging
 import math
 import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+
+import anyio
 
 from flowcore_http.descriptors import connections_within_limit
 from flowcore_http.problem import HttpProblem
@@ -59,8 +62,21 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._warned_at: dict[str, float] = {}
 
-    async def accept(self, sock: socket.socket) -> None:
-        """Accept connections for ever; beyond the limit and its reserve they wait in the kernel."""
+    async def accept(
+        self,
+        sock: socket.socket,
+        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
+    ) -> None:
+        """Accept connections until ``retired()`` returns.
+
+        Beyond the limit and its reserve they wait in the kernel.
+        """
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._accept_all, sock)
+            await retired()
+            tasks.cancel_scope.cancel()
+
+    async def _accept_all(self, sock: socket.socket) -> None:
         while True:
             for _ in range(_ACCEPTED_AT_ONCE):
                 await self._places.acquire()
@@ -88,12 +104,18 @@ class Acceptor:
         self._places.release()
 
     async def _accept_one(self, sock: socket.socket) -> socket.socket:
-        try:
-            connection, _ = sock.accept()
-        except BlockingIOError:
-            connection, _ = await self._loop.sock_accept(sock)
-        connection.setblocking(False)
-        return connection
+        while True:
+            try:
+                connection, _ = sock.accept()
+            except BlockingIOError:
+                if sys.platform == "win32":
+                    connection, _ = await self._loop.sock_accept(sock)
+                else:
+                    # Not sock_accept, which loses a connection if it is cancelled just then.
+                    await anyio.wait_readable(sock)
+                    continue
+            connection.setblocking(False)
+            return connection
 
     def _warn(self, text: str, *args: object) -> None:
         now = time.monotonic()

@@ -78,9 +78,13 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def accept(self, sock: socket.socket) -> None:
-        """Accept connections for ever."""
-        await self._acceptor.accept(sock)
+    async def accept(
+        self,
+        sock: socket.socket,
+        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
+    ) -> None:
+        """Accept connections until ``retired()`` returns."""
+        await self._acceptor.accept(sock, retired)
 
     def _begin(self, connection: socket.socket, is_beyond: bool) -> None:
         protocol = _ConnectionProtocol(self._loop)
@@ -187,8 +191,11 @@ async def serve(
     config: ServerConfig,
     sock: socket.socket,
     stopped: Callable[[], Awaitable[object]],
+    retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
 ) -> None:
     """Serve ``app`` on a listening socket until ``stopped()`` returns, then close all connections.
+
+    When ``retired()`` returns, no more connections are accepted.
 
     No lifespan events are sent. When this is cancelled, connections are aborted at once.
     """
@@ -200,7 +207,7 @@ async def serve(
     patience = 0.0
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connections.accept, sock)
+            tasks.start_soon(connections.accept, sock, retired)
             await stopped()
             patience = CLOSE_SECONDS
             tasks.cancel_scope.cancel()
@@ -219,9 +226,12 @@ def server(settings: HttpSettings) -> Server:
     config = server_config(settings)
 
     async def run(
-        app: ASGIFramework, sock: socket.socket, stopped: Callable[[], Awaitable[object]]
+        app: ASGIFramework,
+        sock: socket.socket,
+        stopped: Callable[[], Awaitable[object]],
+        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
     ) -> None:
-        await serve(app, config, sock, stopped)
+        await serve(app, config, sock, stopped, retired)
 
     return run
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from flowcore_http.metrics import Metrics
 
+_CLOSE = (b"connection", b"close")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 """What a model wrote shall not pass for a page or a script by its looks."""
 
@@ -99,6 +100,8 @@ class Gateway:
 
     async def _answer(self, exchange: Exchange) -> None:
         exchange.extra = [_NOSNIFF, *self._cors.headers(exchange)]
+        if self.in_flight.closing:
+            exchange.extra.append(_CLOSE)
         endpoint = self._find(exchange.path)
         try:
             preflight = self._cors.preflight(exchange)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 
 class InFlight:
@@ -11,11 +12,15 @@ class InFlight:
     Attributes:
         count: How many there are.
         refusing: Whether further ones are answered with 503.
+        closing: Whether each answer is the last one on its connection.
+        ended_at: When the last one of those ended, by the monotonic clock.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.refusing = False
+        self.closing = False
+        self.ended_at = 0.0
         self._idle: asyncio.Event | None = None
 
     def begin(self) -> None:
@@ -25,6 +30,8 @@ class InFlight:
     def end(self) -> None:
         """Count one less."""
         self.count -= 1
+        if self.closing:
+            self.ended_at = time.monotonic()
         if self._idle is not None and not self.count:
             self._idle.set()
             self._idle = None
@@ -32,6 +39,11 @@ class InFlight:
     def refuse_new(self) -> None:
         """Let all further requests be answered with 503."""
         self.refusing = True
+
+    def close_connections(self) -> None:
+        """Let each answer from now on be the last one on its connection."""
+        self.closing = True
+        self.ended_at = time.monotonic()
 
     async def wait_idle(self) -> None:
         """Wait until no request is in progress."""

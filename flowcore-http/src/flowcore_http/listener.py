@@ -45,10 +45,18 @@ def listen(settings: HttpSettings) -> socket.socket:
     return sock
 
 
+def adopt(sock: socket.socket, settings: HttpSettings) -> socket.socket:
+    """Return a socket that another process has listened at, with the options of the settings."""
+    _set_options(sock, settings.write_timeout)
+    sock.listen(settings.backlog)
+    sock.setblocking(False)
+    return sock
+
+
 def warn_if_open(settings: HttpSettings, sock: socket.socket) -> None:
     """Say so in the log where other machines can reach a service that asks nobody for a key."""
     host = sock.getsockname()[0]
-    if not (settings.api_keys or settings.api_keys_file or ip_address(host).is_loopback):
+    if not (settings.api_keys or settings.api_keys_file or is_loopback(sock)):
         logger.warning(
             "no keys are set, and %s is no loopback address: whoever can reach port %d of this "
             "machine can run every flow, at your cost; set http.api_keys or http.api_keys_file, "
@@ -56,6 +64,11 @@ def warn_if_open(settings: HttpSettings, sock: socket.socket) -> None:
             host,
             sock.getsockname()[1],
         )
+
+
+def is_loopback(sock: socket.socket) -> bool:
+    """Return whether a listening socket can be reached from this machine only."""
+    return ip_address(sock.getsockname()[0]).is_loopback
 
 
 def url_of(sock: socket.socket, *, secure: bool) -> str:

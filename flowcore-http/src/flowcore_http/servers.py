@@ -12,6 +12,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import anyio
+
 from flowcore import ConfigError
 from flowcore_http.settings import HttpSettings
 
@@ -23,7 +25,11 @@ class Server(Protocol):
     """Serves ASGI apps over HTTP/1.1, with settings that it has been given."""
 
     async def __call__(
-        self, app: ASGIFramework, sock: socket.socket, stopped: Callable[[], Awaitable[object]]
+        self,
+        app: ASGIFramework,
+        sock: socket.socket,
+        stopped: Callable[[], Awaitable[object]],
+        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
     ) -> None:
         """Serve ``app`` until ``stopped()`` returns, then close all connections.
 
@@ -33,6 +39,8 @@ class Server(Protocol):
             app: The ASGI app.
             sock: The listening socket.
             stopped: Returns when the service is to stop.
+            retired: Returns when no more connections are to be accepted; those that are open are
+                served on.
         """
         ...
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from flowcore import BaseService, ConfigError, FlowApp
+from flowcore import BaseService, ConfigError, FlowApp, Handover
 from flowcore_http.servers import check_server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.workers import check_workers, run_workers
@@ -32,6 +33,8 @@ class HttpService(BaseService):
 
     Settings = HttpSettings
     settings: HttpSettings
+    # On Windows, two processes cannot accept the connections of one socket.
+    overlaps = sys.platform != "win32"
 
     def check(self, app: FlowApp) -> None:
         """Check the names of the flows, the keys and the limits.
@@ -61,6 +64,16 @@ class HttpService(BaseService):
         from flowcore_http.serving import run_until_stopped  # noqa: PLC0415 - loads the server
 
         run_until_stopped(app, self.settings)
+
+    def run_in_turn(self, app: FlowApp, handover: Handover) -> None:
+        """Open ``app`` and serve it, on the socket of the process before.
+
+        Raises:
+            ConfigError: As for :meth:`run`, and if there are to be several processes.
+        """
+        from flowcore_http.turn import run_in_turn  # noqa: PLC0415 - loads the server
+
+        run_in_turn(app, self.settings, handover)
 
     @classmethod
     def connect(cls, url: str, api_key: str | None = None) -> HttpClient:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
@@ -18,7 +20,7 @@ from quart import Quart
 from flowcore import FlowApp, RunFailedError
 from flowcore_http.accepting import CLOSE_SECONDS
 from flowcore_http.inflight import InFlight
-from flowcore_http.listener import listen, url_of, warn_if_open
+from flowcore_http.listener import is_loopback, listen, url_of, warn_if_open
 from flowcore_http.server import create_app, in_flight
 from flowcore_http.servers import Server, server_of
 from flowcore_http.settings import HttpSettings
@@ -83,7 +85,7 @@ async def serve_app(
         stop_signals: How signals reach this process.
         beside: Makes what is entered when the app is open, and left when all requests have ended.
     """
-    quart = create_app(app, settings)
+    quart = create_app(app, _with_playground(settings, sock))
     scope = anyio.CancelScope()
     opened = False
 
@@ -100,8 +102,8 @@ async def serve_app(
     signals = stop_signals(at_first, at_once)
 
     async def stopped() -> None:
-        await signals.first.wait()
-        await _drain(app, in_flight(quart), settings.drain_timeout)
+        left = await _wait_for_end(signals, app, in_flight(quart), settings)
+        await _drain(app, in_flight(quart), left)
 
     with signals.installed(), scope:
         async with app:
@@ -110,17 +112,57 @@ async def serve_app(
             # What there is now stays until the end; to look at it again and again holds up streams.
             gc.freeze()
             async with beside(quart):
-                await server(quart, sock, stopped)
+                await server(quart, sock, stopped, signals.retired.wait)
             await quart.shutdown()
             # Only what ignores its cancellation can still be there.
             exit_after(OVERDUE_SECONDS, 1)
     return signals.second.is_set()
 
 
+async def _wait_for_end(
+    signals: StopSignals, app: FlowApp, requests: InFlight, settings: HttpSettings
+) -> float:
+    """Wait until the service is to stop; return how long what runs may still take, in seconds."""
+    limit = math.inf
+
+    async def retire() -> None:
+        nonlocal limit
+        await signals.retired.wait()
+        limit = anyio.current_time() + settings.drain_timeout
+        requests.close_connections()
+        if what := _running(app, requests):
+            logger.warning("replaced: finishing %s, for up to %g s", what, settings.drain_timeout)
+        with anyio.move_on_at(limit):
+            while (rest := _patience(app, requests, settings)) > 0:
+                await anyio.sleep(rest)
+                await requests.wait_idle()
+                await app.drain(settings.drain_timeout)
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(retire)
+        await signals.first.wait()
+        tasks.cancel_scope.cancel()
+    return max(min(settings.drain_timeout, limit - anyio.current_time()), 0.0)
+
+
+def _patience(app: FlowApp, requests: InFlight, settings: HttpSettings) -> float:
+    """Return how long to wait before there can be no further request, in seconds."""
+    if requests.count or app.runs:
+        return ECHO_SECONDS
+    # Who has an open connection may be about to use it: the server has not said that it will close.
+    return requests.ended_at + settings.keep_alive_timeout - time.monotonic()
+
+
+def _running(app: FlowApp, requests: InFlight) -> str:
+    # A run may be without a request, while its reader has time to come back.
+    count = requests.count or len(app.runs)
+    what = "request" if requests.count else "run"
+    return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
+
+
 async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
-    if count := requests.count or len(app.runs):
-        # A run may be without a request, while its reader has time to come back.
-        what = f"{count} {'request' if requests.count else 'run'}{'' if count == 1 else 's'}"
+    if what := _running(app, requests):
         text = "stopping: waiting up to %g s for %s; a second signal ends at once"
         logger.warning(text, seconds, what)
     requests.refuse_new()
@@ -148,8 +190,16 @@ def announce(app: FlowApp, settings: HttpSettings, sock: socket.socket) -> None:
     # Whoever read our output may have left; the service goes on.
     with suppress(OSError):
         # In one piece, or the log of another process may come between.
-        line = f"flowcore: serving at {url} (docs: {url}/docs), flows: {flows}\n"
+        pages = ["docs", "playground"] if _with_playground(settings, sock).playground else ["docs"]
+        shown = ", ".join(f"{page}: {url}/{page}" for page in pages)
+        line = f"flowcore: serving at {url} ({shown}), flows: {flows}\n"
         print(line, end="", file=sys.stderr)
+
+
+def _with_playground(settings: HttpSettings, sock: socket.socket) -> HttpSettings:
+    if settings.playground is not None:
+        return settings
+    return settings.model_copy(update={"playground": is_loopback(sock)})
 
 
 def _has_uvloop() -> bool:

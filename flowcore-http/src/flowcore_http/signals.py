@@ -33,10 +33,16 @@ class StopSignals:
     Args:
         at_first: Called on the first signal, in the event loop.
         at_once: Called on the second signal, in the event loop.
+
+    Attributes:
+        first: Set by the first signal.
+        retired: Set when another process has taken over; no signal says so.
+        second: Set by the second signal.
     """
 
     def __init__(self, at_first: Callable[[], object], at_once: Callable[[], object]) -> None:
         self.first = asyncio.Event()
+        self.retired = asyncio.Event()
         self.second = asyncio.Event()
         self._at_first = at_first
         self._at_once = at_once

@@ -75,6 +75,7 @@ async def _serve(
     app: ASGIFramework,
     sock: socket.socket,
     stopped: Callable[[], Awaitable[object]],
+    retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
 ) -> None:
     metrics = metrics_of(app)
     refused = partial(note_refusal, metrics=metrics)
@@ -84,7 +85,7 @@ async def _serve(
     patience = 0.0
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connections.accept, sock)
+            tasks.start_soon(connections.accept, sock, retired)
             await stopped()
             patience = CLOSE_SECONDS
             tasks.cancel_scope.cancel()
@@ -140,9 +141,13 @@ class UvicornConnections:
     def __len__(self) -> int:
         return self._acceptor.count
 
-    async def accept(self, sock: socket.socket) -> None:
-        """Accept connections for ever."""
-        await self._acceptor.accept(sock)
+    async def accept(
+        self,
+        sock: socket.socket,
+        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
+    ) -> None:
+        """Accept connections until ``retired()`` returns."""
+        await self._acceptor.accept(sock, retired)
 
     def _begin(self, connection: socket.socket, is_beyond: bool) -> None:
         task = self._loop.create_task(self._open_one(connection, is_beyond))

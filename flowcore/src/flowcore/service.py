@@ -14,6 +14,7 @@ from flowcore.schema import FlowResponse
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
+    from flowcore.reload.handover import Handover
 
 
 class ServiceSettings(BaseModel):
@@ -50,6 +51,8 @@ class BaseService(ABC):
     """
 
     Settings: ClassVar[type[ServiceSettings]] = ServiceSettings
+    overlaps: ClassVar[bool] = False
+    """Whether :meth:`run_in_turn` can begin while another process still serves."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
@@ -70,6 +73,22 @@ class BaseService(ABC):
         Raises:
             ConfigError: If it cannot.
         """
+
+    def run_in_turn(self, app: FlowApp, handover: Handover) -> None:
+        """Do as :meth:`run`, as one of the processes of `flowcore serve --reload`.
+
+        By default it is :meth:`run`, after the process before has ended by SIGTERM.
+
+        Args:
+            app: The app.
+            handover: Joins this process with the one before and the one after it.
+
+        Raises:
+            ConfigError: If the service cannot start.
+        """
+        handover.answer_by_signal()
+        handover.serving()
+        self.run(app)
 
     @classmethod
     def connect(

@@ -30,19 +30,12 @@ def config_options(function: F) -> F:
     return names(overrides(function))
 
 
-def config_of(settings: Sequence[str], *, optional: bool = False) -> FlowConfig:
-    """Load what the settings say.
-
-    Args:
-        settings: ``config=NAME`` and ``a.b.c=value``.
-        optional: Whether no ``config=NAME`` means an empty configuration, and not ``default``.
+def split_settings(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names of the configurations and the overrides that the settings hold.
 
     Raises:
-        ConfigError: If the configuration is wrong.
         UsageError: If a setting is not written as ``key=value``.
     """
-    from flowcore.config import load_config  # noqa: PLC0415
-
     names: list[str] = []
     overrides: list[str] = []
     for setting in settings:
@@ -56,6 +49,23 @@ def config_of(settings: Sequence[str], *, optional: bool = False) -> FlowConfig:
             names += [name for name in value.split(",") if name]
         else:
             overrides.append(setting)
+    return names, overrides
+
+
+def config_of(settings: Sequence[str], *, optional: bool = False) -> FlowConfig:
+    """Load what the settings say.
+
+    Args:
+        settings: ``config=NAME`` and ``a.b.c=value``.
+        optional: Whether no ``config=NAME`` means an empty configuration, and not ``default``.
+
+    Raises:
+        ConfigError: If the configuration is wrong.
+        UsageError: If a setting is not written as ``key=value``.
+    """
+    from flowcore.config import load_config  # noqa: PLC0415
+
+    names, overrides = split_settings(settings)
     if not (names or optional):
         click.get_current_context().find_root().obj = (
             "no config=NAME was given, so that is `default`"
