@@ -68,7 +68,7 @@ def call_server(
                 response = await client.execute_flow(flow, **values)
                 printer.chunk(FlowStreamChunk(chunk=response.answer, metadata=response.metadata))
                 return True
-            return await _print_stream(client.execute_stream_flow(flow, **values), printer)
+            return await print_stream(client.execute_stream_flow(flow, **values), printer)
 
     return _run(run)
 
@@ -108,7 +108,7 @@ async def described_flow(client: FlowClient, flow: str) -> tuple[bool, Mapping[s
         UnknownNameError: If the server has no such flow.
         FlowcoreError: If the server cannot be reached or refuses.
     """
-    flows = _described_flows(await client.list_endpoints())
+    flows = described_flows(await client.list_endpoints())
     if flow not in flows:
         raise UnknownNameError("flow", flow, flows)
     return flows[flow]
@@ -122,7 +122,12 @@ def _run(function: Callable[[], Awaitable[bool]]) -> bool:
         raise KeyboardInterrupt from None
 
 
-async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
+async def print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
+    """Print what a client gets of a stream; return whether it came to a good end.
+
+    Raises:
+        FlowcoreError: If a chunk is of a type that this version does not know.
+    """
     good = True
     async for chunk in chunks:
         try:
@@ -144,10 +149,14 @@ async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Print
     return good
 
 
-def _described_flows(
+def described_flows(
     document: Mapping[str, Any],
 ) -> dict[str, tuple[bool, Mapping[str, Any]]]:
-    """Return whether each flow of an OpenAPI document streams, and the schema of its inputs."""
+    """Return whether each flow of an OpenAPI document streams, and the schema of its inputs.
+
+    Raises:
+        FlowcoreError: If it is not the document of a flowcore service.
+    """
     flows: dict[str, tuple[bool, Mapping[str, Any]]] = {}
     try:
         for path, item in document["paths"].items():
