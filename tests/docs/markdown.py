@@ -10,11 +10,17 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parents[2]
+EXPLANATIONS = sorted(
+    page
+    for sources in (ROOT / "flowcore", ROOT / "flowcore-http", ROOT / "plugins")
+    for page in sources.glob("**/src/*/explanations/*.md")
+)
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *EXPLANATIONS,
 ]
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from flowcore.explain import pointer
 from flowcore.op import Op, ParallelOp, SequentialOp
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 
@@ -39,6 +40,7 @@ class ChunkPrinter:
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
         self._last: ChunkEnum | None = None
         self._at_line_start = True
+        self._failure: object = None
         self._spinner = self._err.status("waiting for the first chunk", spinner="dots")
         if self._err.is_terminal:
             self._spinner.start()
@@ -57,11 +59,16 @@ class ChunkPrinter:
         console.file.flush()
         self._at_line_start = text.endswith("\n")
         self._last = kind
+        if kind is ChunkEnum.ERROR:
+            self._failure = chunk.metadata.get("code")
 
     def close(self) -> None:
-        """Stop the spinner and end the last line."""
+        """Stop the spinner, end the last line, and say where a failure is explained."""
         self._spinner.stop()
         self._end_line()
+        if line := pointer(self._failure):
+            self._err.print(line, style="dim")
+            self._failure = None
 
     def _end_line(self) -> None:
         if self._last is not None and not self._at_line_start:
@@ -127,6 +134,17 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(_safe(str(value)) for value in row.values()))
     console.print(table)
+
+
+def print_markdown(text: str) -> None:
+    """Print Markdown: rendered where a terminal shows it, else as it is."""
+    console = Console()
+    if not console.is_terminal:
+        sys.stdout.write(text)
+        return
+    from rich.markdown import Markdown  # noqa: PLC0415 - loads a parser and a highlighter
+
+    console.print(Markdown(text))
 
 
 def _safe(text: str) -> str:

@@ -25,9 +25,18 @@ _DRAIN_SECONDS = 0.25
 _CLOSE_SECONDS = 2.0
 
 _CODES: dict[type[Exception], tuple[str, str]] = {
-    httpx2.PoolTimeout: ("upstream_busy", "all max_connections are in use"),
-    httpx2.ConnectTimeout: ("upstream_timeout_connect", "no connection within connect_timeout"),
-    httpx2.ConnectError: ("upstream_unreachable", "cannot connect"),
+    httpx2.PoolTimeout: (
+        "upstream_busy",
+        "all max_connections are in use; raise it, or let fewer run (max_concurrent_runs)",
+    ),
+    httpx2.ConnectTimeout: (
+        "upstream_timeout_connect",
+        "no connection within connect_timeout; check base_url and the network",
+    ),
+    httpx2.ConnectError: (
+        "upstream_unreachable",
+        "cannot connect; check base_url, and that the server runs",
+    ),
     httpx2.ProxyError: ("upstream_unreachable", "the proxy refused"),
     httpx2.LocalProtocolError: ("upstream_rejected", "the request cannot be sent"),
     httpx2.DecodingError: ("upstream_invalid", "the answer cannot be decompressed"),
@@ -39,9 +48,9 @@ _FAILURES = (
     httpcore2.ProtocolError,
 )
 _TIMEOUTS = {
-    "upstream_timeout_first_token": "no content within first_token_timeout",
-    "upstream_timeout_idle": "no data within idle_timeout",
-    "upstream_timeout_total": "not finished within total_timeout",
+    "upstream_timeout_first_token": "no content within first_token_timeout; raise it if that is too short",
+    "upstream_timeout_idle": "no data within idle_timeout; raise it if that is too short",
+    "upstream_timeout_total": "not finished within total_timeout; raise it if that is too short",
 }
 
 

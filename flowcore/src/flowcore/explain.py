@@ -1,0 +1,99 @@
+"""The pages that explain errors: those of flowcore and of all installed plugins.
+
+A package explains the errors that it raises in Markdown files, ``explanations/CODE.md`` beside its
+modules. The packages are those that the entry points of plugins name. None is imported, so that
+a broken plugin is explained as well as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from flowcore.errors import FlowcoreError, UnknownNameError
+
+FOLDER = "explanations"
+"""Folder of a package that has its explanations."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one kind of error means and what to do about it.
+
+    Attributes:
+        code: Code of the error.
+        package: Package that explains it.
+        path: Its page, in Markdown.
+    """
+
+    code: str
+    package: str
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """The whole page."""
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph after the title, in one line."""
+        paragraphs = self.text.split("\n\n")
+        return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
+
+
+def explanations() -> list[Explanation]:
+    """Return all explanations: those of flowcore first, then those of plugins, by package."""
+    return [
+        Explanation(page.stem, package, page)
+        for package, folder in _folders()
+        for page in sorted(folder.glob("*.md"))
+    ]
+
+
+def explain(code: str) -> list[Explanation]:
+    """Return the explanations of a code: one, unless several packages use it.
+
+    Raises:
+        UnknownNameError: If no installed package explains it.
+    """
+    every = explanations()
+    if found := [page for page in every if page.code == code]:
+        return found
+    hint = "`flowcore explain` lists those of flowcore and of the plugins that are installed"
+    raise UnknownNameError("error code", code, {page.code for page in every}, hint)
+
+
+def pointer(code: object) -> str:
+    """Return the line that tells where an error is explained, or nothing if it is nowhere.
+
+    The page of the base of all errors is no help to who has met one.
+    """
+    known = code != FlowcoreError.code and code in [page.code for page in explanations()]
+    return f"More: flowcore explain {code}" if known else ""
+
+
+def _folders() -> Iterator[tuple[str, Path]]:
+    """Yield each package that explains errors, with the folder of its pages."""
+    modules = {entry_point.module for entry_point in metadata.entry_points(group="flowcore")}
+    packages = dict.fromkeys(["flowcore", *filter(None, map(_package, sorted(modules)))])
+    for package in packages:
+        spec = find_spec(package)
+        for place in (spec and spec.submodule_search_locations) or ():
+            if (folder := Path(place) / FOLDER).is_dir():
+                yield package, folder
+
+
+def _package(module: str) -> str | None:
+    """Return the package that a module is or belongs to; None if there is none."""
+    try:
+        spec = find_spec(module)
+    # Of a dotted name the packages above are imported, which may raise anything.
+    except (Exception, SystemExit):  # noqa: BLE001
+        return None
+    if spec is None:
+        return None
+    return spec.parent  # of a package, that is its own name
