@@ -17,7 +17,10 @@ from flowcore.yaml_text import MALFORMED, MAX_NODES, YamlLoader, parse_yaml
 
 ENV_PREFIX = "FLOWCORE_"
 NOT_CONFIG = frozenset(
-    {ENV_PREFIX, "FLOWCORE_API_KEY", "FLOWCORE_LOG_FORMAT", "FLOWCORE_LOG_LEVEL"}
+    {
+        *(ENV_PREFIX, "FLOWCORE_API_KEY", "FLOWCORE_LOG_FORMAT", "FLOWCORE_LOG_LEVEL"),
+        "FLOWCORE_RECORD",
+    }
 )
 MAX_DEPTH = 64
 _TEXT_TAG = "tag:yaml.org,2002:str"

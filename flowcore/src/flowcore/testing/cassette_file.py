@@ -1,0 +1,155 @@
+"""The file of a cassette: YAML that people can read, compare and edit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from flowcore.errors import BackendError
+from flowcore.schema import ChunkEnum, FlowStreamChunk
+
+FORMAT = 1
+HEADER = """\
+# What a model was asked and what it answered, recorded by flowcore.testing; replayed in this order.
+# To record it anew: pytest --record=all
+"""
+
+
+@dataclass
+class Recording:
+    """One call of a model.
+
+    Attributes:
+        request: What it was asked.
+        chunks: What it streamed, each chunk with its time since the call, in seconds.
+        vectors: What an embedding model returned.
+        error: The error with which it refused, its text and code.
+        left: Whether the reader left before the end.
+    """
+
+    request: dict[str, Any]
+    chunks: list[tuple[float, FlowStreamChunk]] = field(
+        default_factory=list[tuple[float, FlowStreamChunk]]
+    )
+    vectors: list[list[float]] | None = None
+    error: dict[str, Any] | None = None
+    left: bool = False
+
+
+def read(path: Path) -> list[Recording]:
+    """Return the recordings of a file.
+
+    Raises:
+        BackendError: If it cannot be read, or is no cassette.
+    """
+    try:
+        source = path.read_text(encoding="utf-8")
+        data: Any = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+        if data["format"] == FORMAT:
+            return [_recording(call) for call in data["calls"]]
+        error: Exception = ValueError(f"its format is {data['format']!r}, not {FORMAT}")
+    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError) as fault:
+        error = fault
+    text = f"{path} cannot be read as a cassette: {type(error).__name__}: {error}"
+    raise BackendError(text, code="cassette_invalid")
+
+
+def write(path: Path, recordings: Sequence[Recording], secrets: Sequence[str] = ()) -> None:
+    """Write a file, all at once, so that a crash leaves the old one.
+
+    Args:
+        path: The file; its folder is made.
+        recordings: What it holds.
+        secrets: Texts to replace by asterisks.
+    """
+    data = {"format": FORMAT, "calls": [_dumped(recording) for recording in recordings]}
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(HEADER + text, encoding="utf-8", newline="\n")
+    temporary.replace(path)
+
+
+def request_text(request: Mapping[str, Any]) -> str:
+    """Return a request as it stands in the file."""
+    return yaml.dump(
+        dict(request), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+
+
+class _Line(dict[str, Any]):
+    """A mapping that is written in one line."""
+
+
+class _Row(list[Any]):
+    """A list that is written in one line."""
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write what occurs twice as it is, twice."""
+        del data
+        return True
+
+
+def _write_text(dumper: Any, text: str) -> yaml.Node:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _write_line(dumper: Any, line: _Line) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", line.items(), flow_style=True)
+
+
+def _write_row(dumper: Any, row: _Row) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", row, flow_style=True)
+
+
+_Dumper.add_representer(str, _write_text)
+_Dumper.add_representer(_Line, _write_line)
+_Dumper.add_representer(_Row, _write_row)
+
+
+def _dumped(recording: Recording) -> dict[str, Any]:
+    call: dict[str, Any] = {"request": recording.request}
+    if recording.vectors is not None:
+        call["vectors"] = [_Row(vector) for vector in recording.vectors]
+        return call
+    call["chunks"] = [_dumped_chunk(at, chunk) for at, chunk in recording.chunks]
+    if recording.error is not None:
+        call["error"] = recording.error
+    if recording.left:
+        call["left"] = True
+    return call
+
+
+def _dumped_chunk(at: float, chunk: FlowStreamChunk) -> _Line:
+    data = chunk.model_dump(mode="json", exclude={"flow_id"})
+    line = _Line({"at": round(at, 3), data["chunk_type"]: data["chunk"]})
+    return _Line({**line, **{key: data[key] for key in ("done", "metadata") if data[key]}})
+
+
+def _recording(call: Mapping[str, Any]) -> Recording:
+    return Recording(
+        request=call["request"],
+        chunks=[_chunk(line) for line in cast("list[Any]", call.get("chunks") or [])],
+        vectors=call.get("vectors"),
+        error=call.get("error"),
+        left=call.get("left", False),
+    )
+
+
+def _chunk(line: Mapping[str, Any]) -> tuple[float, FlowStreamChunk]:
+    kind = next((key for key in line if key in set(ChunkEnum)), None)
+    if kind is None:
+        raise ValueError(f"a chunk is one of {', '.join(ChunkEnum)}, which {line!r} is not")
+    rest = {key: line[key] for key in ("done", "metadata") if key in line}
+    chunk = FlowStreamChunk(chunk_type=ChunkEnum(kind), chunk=line[kind], **rest)
+    return cast("float", line.get("at", 0.0)), chunk

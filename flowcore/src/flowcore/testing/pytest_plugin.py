@@ -1,0 +1,84 @@
+"""The plugin of pytest that comes with flowcore.
+
+Each run of pytest imports it wherever flowcore is installed: all else is imported by the fixtures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from flowcore.testing.fixtures import (
+        CassetteFixture,
+        FlowAppFixture,
+        RunOpFixture,
+        ScriptedLLMFixture,
+    )
+    from flowcore.testing.running import AppUnderTest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--record``."""
+    group = parser.getgroup("flowcore", "flowcore: recorded answers of models")
+    try:
+        group.addoption(
+            "--record",
+            dest="flowcore_record",
+            choices=("once", "none", "all"),
+            default=None,
+            help="What the fixture `cassette` does: record where there is no cassette, never "
+            "record, or record all anew. By default FLOWCORE_RECORD, else none where CI is set, "
+            "else once.",
+        )
+    except ValueError:
+        # Another plugin has an option of this name. That must not end their run.
+        return
+
+
+@pytest.fixture
+def run_op() -> RunOpFixture:
+    """Run an op in a test that is a plain function: ``run_op(MyOp(), query="…").text``."""
+    from flowcore.testing.fixtures import run_op_here  # noqa: PLC0415
+
+    return run_op_here
+
+
+@pytest.fixture
+def flow_app() -> Iterator[FlowAppFixture]:
+    """Open an app that is closed when the test ends: ``flow_app("my.yaml").collect("flow")``."""
+    from flowcore.testing.fixtures import open_app  # noqa: PLC0415
+
+    with ExitStack() as stack:
+
+        def opened(config: Any = None, *overrides: str, **options: Any) -> AppUnderTest:
+            return stack.enter_context(open_app(config, *overrides, **options))
+
+        yield opened
+
+
+@pytest.fixture
+def scripted_llm() -> ScriptedLLMFixture:
+    """Make a model that answers from a script: ``MyOp(llm=scripted_llm(["Hello"]))``."""
+    from flowcore.testing.scripted import scripted_llm  # noqa: PLC0415
+
+    return scripted_llm
+
+
+@pytest.fixture
+def cassette(request: pytest.FixtureRequest) -> Iterator[CassetteFixture]:
+    """Make a model that is recorded once and replayed: ``MyOp(llm=cassette({"backend": …}))``."""
+    from flowcore.testing.cassette import default_mode  # noqa: PLC0415
+    from flowcore.testing.fixtures import Cassettes, cassette_name  # noqa: PLC0415
+
+    mode: Any = request.config.getoption("flowcore_record", default=None)
+    folder = request.path.parent / "cassettes"
+    cassettes = Cassettes(folder, cassette_name(request.node.nodeid), mode or default_mode())
+    failed = request.session.testsfailed
+    yield cassettes.make
+    # A test that failed has said so; one that passed may have an op that got over it.
+    if request.session.testsfailed == failed and (complaints := cassettes.complaints()):
+        pytest.fail("\n".join(complaints), pytrace=False)
