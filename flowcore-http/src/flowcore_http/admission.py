@@ -16,7 +16,10 @@ from flowcore_http.problem import HttpProblem
 from flowcore_http.quota import RunQuota
 from flowcore_http.settings import HttpSettings
 
-_UNCOUNTED = PUBLIC | {"cancel_run", "metrics", "run", "run_events"}
+_UNCOUNTED = PUBLIC | {
+    *("cancel_run", "metrics", "run", "run_events"),
+    *("playground_flows", "playground_markdown"),
+}
 """Endpoints without a rate limit: who has started a run must always be able to read or stop it."""
 
 
@@ -83,7 +86,9 @@ class Admission:
         ):
             self._quota.check(self._client(exchange))
 
-    def start(self, exchange: Exchange, flow: str, inputs: Mapping[str, Any]) -> Run:
+    def start(
+        self, exchange: Exchange, flow: str, inputs: Mapping[str, Any], *, trace: bool = False
+    ) -> Run:
         """Start a run for a request and count it as its client's.
 
         Raises:
@@ -91,10 +96,10 @@ class Admission:
             InputError: If the inputs do not fit the flow.
         """
         if self._quota is None:
-            return self._app.start(flow, inputs)
+            return self._app.start(flow, inputs, trace=trace)
         client = self._client(exchange)
         self._quota.check(client)
-        run = self._app.start(flow, inputs)
+        run = self._app.start(flow, inputs, trace=trace)
         self._quota.count(client, run)
         return run
 

@@ -62,7 +62,7 @@ class FlowRoute:
             # What reads on is answered also while the service stops.
             await self._runs.resume(exchange, self._flow.name, event_id)
             return
-        run = await self._start(exchange)
+        run = await self._start(exchange, trace=exchange.field(b"flowcore-trace") == "ops")
         delivered = None if self._metrics is None else self._metrics.gap_meter(run)
         record = self._register.add(
             run,
@@ -90,12 +90,12 @@ class FlowRoute:
             ]
             await exchange.answer(200, headers, encode_response(response))
 
-    async def _start(self, exchange: Exchange) -> Run:
+    async def _start(self, exchange: Exchange, *, trace: bool = False) -> Run:
         if self._in_flight.refusing:
             raise stopping()
         settings = self._settings
         inputs = await read_object(exchange, settings.max_body_bytes, settings.body_timeout)
-        run = self._admission.start(exchange, self._flow.name, inputs)
+        run = self._admission.start(exchange, self._flow.name, inputs, trace=trace)
         exchange.run = run
         exchange.run_id = run.id
         if self._metrics is not None:

@@ -20,6 +20,17 @@ _RUN_ID = {
         "schema": {"type": "string"},
     }
 }
+_TRACE = {
+    "name": "Flowcore-Trace",
+    "in": "header",
+    "description": (
+        "With `ops`, the stream has an event of the type `op` whenever an op of the flow starts or "
+        "ends. Its data is an object with `op` (its place in the flow), `name` (its class), "
+        "`state` (`started`, `finished`, `failed` or `cancelled`) and `at` (seconds since the "
+        "start)."
+    ),
+    "schema": {"type": "string", "enum": ["ops"]},
+}
 
 
 def openapi_document(
@@ -77,7 +88,9 @@ def _operation(flow: Flow) -> dict[str, Any]:
             "503": _problem("The service is stopping."),
         },
     }
-    if not flow.stream:
+    if flow.stream:
+        operation["parameters"] = [_TRACE]
+    else:
         operation["responses"]["502"] = _problem("A model or another backend failed.")
         operation["responses"]["504"] = _problem("A model or another backend took too long.")
     if flow.description.strip():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from flowcore import FlowStreamChunk, Run, RunState
+from flowcore import FlowStreamChunk, OpEvent, Run, RunState
 from flowcore_http.wire import EventEncoder, split_events
 
 
@@ -95,6 +95,10 @@ class Replay:
         self.last = 0
         self.ended = False
         self.encoder = EventEncoder(run.id)
+        self._receive: Callable[[Run], Sequence[Any]] = Run.receive_ready
+        self._encode: Callable[[Sequence[Any], int], bytes] = self.encoder.chunks
+        if run.trace is not None:
+            self._receive, self._encode = _receive_traced, self.encoder.items
         self._run: Run | None = run
         self._budget = budget
         self._delivered = delivered
@@ -168,18 +172,18 @@ class Replay:
         """Take what the run has emitted; return whether that was anything."""
         if self._run is None:
             return False
-        chunks = self._run.receive_ready()
-        if chunks:
+        items = self._receive(self._run)
+        if items:
             self._delivered()
         elif self._run.state is RunState.RUNNING:
             return False
-        self._append(chunks)
+        self._append(items)
         return True
 
     def finish(self) -> None:
         """Take what a run that has ended still holds, when nobody reads it."""
         if self._run is not None and self._run.state is not RunState.RUNNING:
-            self._append(self._run.receive_ready())
+            self._append(self._receive(self._run))
 
     def discard(self) -> None:
         """Keep nothing any more."""
@@ -188,11 +192,11 @@ class Replay:
         self._kept.clear()
         self.size = 0
 
-    def _append(self, chunks: list[FlowStreamChunk]) -> None:
+    def _append(self, items: Sequence[object]) -> None:
         assert self._run is not None  # noqa: S101 - for the type checker
         first = self.last + 1
-        data = self.encoder.chunks(chunks, first)
-        self.last += len(chunks)
+        data = self._encode(items, first)
+        self.last += len(items)
         if self._run.state is not RunState.RUNNING:
             # What was received last is all that there was.
             self.last += 1
@@ -225,3 +229,7 @@ class Replay:
         if wanted < end <= self.last:
             parts.appendleft(self.encoder.gap(wanted, end - 1))
         return b"".join(parts)
+
+
+def _receive_traced(run: Run) -> Sequence[FlowStreamChunk | OpEvent]:
+    return [] if run.trace is None else run.trace.receive_ready()

@@ -31,7 +31,12 @@ class CorsSettings(BaseModel):
 
     allow_origin: list[str] = Field(default_factory=lambda: ["*"])
     allow_headers: list[str] = Field(
-        default_factory=lambda: ["Authorization", "Content-Type", "Last-Event-ID"]
+        default_factory=lambda: [
+            "Authorization",
+            "Content-Type",
+            "Flowcore-Trace",
+            "Last-Event-ID",
+        ]
     )
     allow_credentials: bool = False
     max_age: PositiveInt = 600
@@ -101,6 +106,9 @@ class HttpSettings(AccessSettings):
         write_timeout: Seconds after which a client that reads nothing is disconnected, on
             systems that have ``TCP_USER_TIMEOUT`` (Linux).
         metrics: Whether ``GET /metrics`` shows metrics for Prometheus.
+        playground: Whether ``GET /playground`` shows a page to run flows from; None for where only
+            this machine can reach the service. An app of :func:`flowcore_http.create_app`, which
+            does not know that, has it if this is true.
         stall_warning: Seconds for which code may block the event loop before a warning tells of
             it; None for no such watch.
         certfile: Certificate chain in PEM form, to serve HTTPS.
@@ -124,6 +132,7 @@ class HttpSettings(AccessSettings):
     drain_timeout: float = Field(default=30.0, ge=0, le=_DAY)
     write_timeout: float = Field(default=30.0, ge=0.001, le=_DAY)
     metrics: bool = True
+    playground: bool | None = None
     stall_warning: float | None = Field(default=1.0, ge=0.01, le=_DAY)
     certfile: Path | None = None
     keyfile: Path | None = None

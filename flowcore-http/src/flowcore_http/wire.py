@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from flowcore import FlowResponse, FlowStreamChunk
+from flowcore import FlowResponse, FlowStreamChunk, OpEvent
 
 COMMENT = b":\n"
 """Clients skip it; proxies see that the connection is alive."""
@@ -68,6 +69,18 @@ class EventEncoder:
             parts += (self._id, str(number), prefix, text, end)
             number += 1
         return "".join(parts).encode("ascii")
+
+    def items(self, items: Iterable[FlowStreamChunk | OpEvent], number: int) -> bytes:
+        """Return the events of chunks and of ops, joined as :meth:`chunks` joins them."""
+        return b"".join(
+            self.op(item, place) if isinstance(item, OpEvent) else self.chunks([item], place)
+            for place, item in enumerate(items, number)
+        )
+
+    def op(self, event: OpEvent, number: int) -> bytes:
+        """Return the event which tells that an op has started or ended."""
+        about = encode_json(asdict(event))
+        return f"{self._id}{number}\nevent:op\ndata:{about}\n\n".encode("ascii")
 
     def end(self, number: int) -> bytes:
         """Return the last event of a stream that came to its end."""

@@ -35,7 +35,7 @@ from flowcore.resources import SharedBackends
 from flowcore.run import Run
 from flowcore.schema import FlowResponse
 from flowcore.service import BaseService
-from flowcore.stream import ChunkStream, leave, read_response
+from flowcore.stream import ChunkStream, TraceStream, leave, read_response
 from flowcore.tasks import RunTasks
 from flowcore.user_op import UserOp
 from flowcore.validation import validate_section
@@ -140,12 +140,13 @@ class FlowApp:
 
     # --- runs ---
 
-    def start(self, flow: str, /, inputs: Mapping[str, Any]) -> Run:
+    def start(self, flow: str, /, inputs: Mapping[str, Any], *, trace: bool = False) -> Run:
         """Start a run and return it at once; whoever reads it also has to cancel it on leaving.
 
         Args:
             flow: Name of the flow.
             inputs: Its inputs.
+            trace: Whether it tells when its ops start and end, to those who read its ``trace``.
 
         Raises:
             UnknownNameError: If there is no such flow.
@@ -161,7 +162,14 @@ class FlowApp:
         values = template.validate(inputs)
         if len(self.runs) >= self.config.max_concurrent_runs:
             raise AppBusyError(f"{len(self.runs)} runs are running, as many as are allowed")
-        run = Run(flow, values, self.backends, observer=self._observer, limits=self._limits[flow])
+        run = Run(
+            flow,
+            values,
+            self.backends,
+            observer=self._observer,
+            limits=self._limits[flow],
+            traced=trace,
+        )
         self.runs[run.id] = run
         run.add_done_callback(self._forget)
         self._watchdog.wake()
@@ -225,6 +233,25 @@ class FlowApp:
         run = self.start(flow, inputs)
         try:
             yield ChunkStream(run)
+        finally:
+            await leave(run)
+
+    @asynccontextmanager
+    async def trace(self, flow: str, /, **inputs: Any) -> AsyncGenerator[TraceStream]:
+        """Run a flow and iterate over its chunks, as :meth:`stream` does, and over its ops' events.
+
+        Among the chunks is an :class:`OpEvent` whenever an op starts or ends.
+
+        Raises:
+            UnknownNameError: If there is no such flow.
+            InputError: If the inputs do not fit.
+
+        Example:
+            ``async with app.trace("flow", query="…") as items: async for item in items: …``
+        """
+        run = self.start(flow, inputs, trace=True)
+        try:
+            yield TraceStream(run)
         finally:
             await leave(run)
 

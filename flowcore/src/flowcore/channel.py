@@ -79,9 +79,14 @@ class Channel:
             raise anyio.ClosedResourceError
         # Even if others have filled the channel meanwhile: else one that never pauses could keep
         # it filled for ever.
-        self._queue.append(item.chunk)
-        self.queued_bytes += item.size
-        self._wake_reader()
+        self.add(item)
+
+    def add(self, item: OwnedChunk) -> None:
+        """Queue a chunk, whether or not there is room for it, unless the channel was closed."""
+        if not self._closed:
+            self._queue.append(item.chunk)
+            self.queued_bytes += item.size
+            self._wake_reader()
 
     def close(self, last: Sequence[FlowStreamChunk] = ()) -> None:
         """Accept no more chunks; those in ``last`` are delivered after all that are queued.

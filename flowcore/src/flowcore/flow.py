@@ -12,7 +12,7 @@ from flowcore.errors import ConfigError, FlowcoreError, InputError
 from flowcore.expression import Hint, compile_expression, no_hint
 from flowcore.input_schema import InputField, InputSchema
 from flowcore.limits import FlowDeadlines
-from flowcore.op import Op, check_tree
+from flowcore.op import Op, check_tree, tell_places
 from flowcore.registry import Registry
 from flowcore.run import Run
 from flowcore.user_op import UserOp
@@ -42,10 +42,10 @@ class FlowSettings(BaseModel):
         flow_content: The expression.
         stream: Whether the flow answers with a stream of chunks.
         description: Shown in OpenAPI and listings.
-        input_schema: The fields of its inputs, by name.
-        deadlines: Those that differ from the deadlines of the app.
+        input_schema: The fields of its inputs, by name; other fields are passed on.
+        deadlines: ``first_chunk``, ``idle`` and ``total`` where they differ from those of the app.
         on_disconnect: What becomes of a streamed run whose client has left: it is cancelled at
-            once, or after a time of grace.
+            once, or after so many seconds in which nobody has come back.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -191,4 +191,7 @@ class Flow:
 
     def execute(self, run: Run) -> Awaitable[object]:
         """Return what runs the flow's ops, on copies that belong to ``run``."""
-        return self.op.bind(run).async_call()
+        op = self.op.bind(run)
+        if run.trace is not None:
+            tell_places(op)
+        return op.async_call()

@@ -45,6 +45,7 @@ class Op:
         self._run: Run | None = None
         self._context: FlowContext | None = None
         self._is_step = False
+        self._place = ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -278,6 +279,12 @@ def places(root: Op) -> Iterator[tuple[str, Op]]:
         yield place, op
         children = [(f"{place}.{index}", child) for index, (_, child) in enumerate(op.children())]
         pending += reversed(children)
+
+
+def tell_places(root: Op) -> None:
+    """Let each op of a tree know its place, for the trace of its run."""
+    for place, op in places(root):
+        op._place = place  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def own_copy(value: Any, run: Run | None = None) -> Any:

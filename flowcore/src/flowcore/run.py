@@ -21,6 +21,7 @@ from flowcore.limits import RunLimits
 from flowcore.logs import running
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 from flowcore.surroundings import Observer, Resources
+from flowcore.trace import Trace
 
 if TYPE_CHECKING:
     from flowcore.op import Op
@@ -45,6 +46,7 @@ class Run:
         abandoned: Whether the run ended without ops that ignored their cancellation.
         active_ops: The ops that are running.
         cleanup: The cleanup of ops that were cancelled.
+        trace: What tells of its ops, if that was asked for; else None.
         chunks: How many chunks the ops have emitted.
         started_at: Time of the start, in seconds since the epoch.
         first_chunk_at: Time of the first chunk, or 0.
@@ -54,6 +56,7 @@ class Run:
     # What few runs set, or once, takes no place in each of them.
     error: Exception | None = None
     failure: FlowStreamChunk | None = None
+    trace: Trace | None = None
     cancel_reason = ""
     abandoned = False
     chunks = 0
@@ -75,6 +78,7 @@ class Run:
         *,
         observer: Observer | None = None,
         limits: RunLimits | None = None,
+        traced: bool = False,
     ) -> None:
         self.id = secrets.token_hex(16)
         self.flow = flow
@@ -92,6 +96,8 @@ class Run:
         self._scope = anyio.CancelScope()
         self._began = self._last_data = monotonic()
         self._callbacks: list[Callable[[Run], object]] = []
+        if traced:
+            self.trace = Trace(self._channel, self._began)
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of flow {self.flow!r}: {self.state}>"
@@ -104,10 +110,14 @@ class Run:
         The last chunk of a failed run is its one ``error`` chunk. A cancelled ``receive`` loses
         nothing. Only one task at a time may read a run.
         """
+        if self.trace is not None:
+            return await self.trace.receive_chunks()
         return await self._channel.receive()
 
     def receive_ready(self) -> list[FlowStreamChunk]:
         """Return the chunks that are ready, in order, without waiting."""
+        if self.trace is not None:
+            return self.trace.receive_ready_chunks()
         return self._channel.receive_ready()
 
     def listen(self, notify: Callable[[], object] | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from flowcore.op import Op, ParallelOp, SequentialOp, snake_case
-from flowcore.user_op import own_parameters
+from flowcore.parameters import own_parameters
 
 _SECRET = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 _MAX_VALUE = 60

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 
@@ -12,6 +12,9 @@ from flowcore.errors import ChunkError
 from flowcore.payload import json_bytes
 from flowcore.run import Run
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
+from flowcore.trace import OpEvent
+
+T = TypeVar("T")
 
 Answer = str | dict[str, Any] | list[Any]
 
@@ -19,7 +22,28 @@ CANCEL_TIMEOUT = 5.0
 """How long the cleanup of a cancelled run may take before its reader goes on, in seconds."""
 
 
-class ChunkStream:
+class _Stream(Generic[T]):
+    def __init__(self, run: Run, receive: Callable[[], Awaitable[Sequence[T]]]) -> None:
+        self.run = run
+        self._receive = receive
+        self._ready: Iterator[T] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        for item in self._ready:
+            return item
+        batch = await self._receive()
+        if not batch:
+            await self.run.wait()
+            self.run.raise_for_state()
+            raise StopAsyncIteration
+        self._ready = iter(batch)
+        return next(self._ready)
+
+
+class ChunkStream(_Stream[FlowStreamChunk]):
     """The chunks of one run, to be iterated over once.
 
     Attributes:
@@ -27,22 +51,19 @@ class ChunkStream:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
-        self._ready: Iterator[FlowStreamChunk] = iter(())
+        super().__init__(run, run.receive)
 
-    def __aiter__(self) -> Self:
-        return self
 
-    async def __anext__(self) -> FlowStreamChunk:
-        for chunk in self._ready:
-            return chunk
-        batch = await self.run.receive()
-        if not batch:
-            await self.run.wait()
-            self.run.raise_for_state()
-            raise StopAsyncIteration
-        self._ready = iter(batch)
-        return next(self._ready)
+class TraceStream(_Stream[FlowStreamChunk | OpEvent]):
+    """The chunks of one run, and the events of its ops, to be iterated over once.
+
+    Attributes:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        assert run.trace is not None  # noqa: S101 - for the type checker: it was asked for
+        super().__init__(run, run.trace.receive)
 
 
 async def leave(run: Run) -> None:

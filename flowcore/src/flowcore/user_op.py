@@ -202,6 +202,8 @@ class UserOp(Op, ABC):
     # --- execution ---
 
     async def _perform(self, run: Run) -> Any:
+        if run.trace is not None:
+            await run.trace.started(self._place, self)
         if run.observer is not None:
             run.observer.op_started(run, self)
         streams: list[ChatStream] = []
@@ -218,6 +220,8 @@ class UserOp(Op, ABC):
             if streams:
                 await close_streams(streams)
             run.active_ops.remove(self)
+            if run.trace is not None:
+                run.trace.ended(self._place, self, failure)
             if run.observer is not None:
                 run.observer.op_finished(run, self, failure)
             # Its traceback holds this frame, and that the whole run.
