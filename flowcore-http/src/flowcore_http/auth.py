@@ -11,7 +11,9 @@ from flowcore_http.exchange import Exchange
 from flowcore_http.keys import Keys
 from flowcore_http.problem import HttpProblem
 
-PUBLIC = frozenset({"docs.css", "docs.html", "docs.js", "health", "ready"})
+PUBLIC = frozenset(
+    {"docs.css", "docs.html", "docs.js", "health", "playground", "playground_asset", "ready"}
+)
 """Endpoints, by name, that tell nothing about the flows."""
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)

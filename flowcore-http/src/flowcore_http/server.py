@@ -65,6 +65,10 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
         ).endpoint
         for flow in app.flows.values()
     ]
+    if settings.playground:
+        from flowcore_http import playground  # noqa: PLC0415 - only where it is asked for
+
+        flows += playground.endpoints(app, settings, with_keys=bool(admission.keys))
     _add_health(quart)
     add_docs(quart, openapi_document(app.flows.values(), with_keys=bool(admission.keys)))
     _add_error_handler(quart, app)
