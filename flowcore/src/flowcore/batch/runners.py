@@ -70,13 +70,14 @@ class BusyError(Exception):
     """An app or a server takes no further run for the moment.
 
     Args:
-        cause: What it said.
+        code: Code of what it said.
+        message: What it said.
         seconds: When to ask again, where it said so.
     """
 
-    def __init__(self, cause: FlowcoreError, seconds: float = 0) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    def __init__(self, code: str, message: str, seconds: float = 0) -> None:
+        super().__init__(message)
+        self.code = code
         self.seconds = seconds
 
 
@@ -116,7 +117,7 @@ async def run_patiently(runner: Runner, inputs: Mapping[str, Any]) -> Outcome:
         except BusyError as busy:
             if anyio.current_time() > deadline:
                 outcome = Outcome()
-                outcome.fail(busy.cause.code, str(busy.cause))
+                outcome.fail(busy.code, str(busy))
                 return outcome
             pause = busy.seconds or _PAUSE
         await anyio.sleep(min(pause, _LONGEST_PAUSE))
@@ -132,7 +133,7 @@ class _LocalRunner:
         try:
             run = self._app.start(self._flow, inputs)
         except AppBusyError as error:
-            raise BusyError(error) from None
+            raise BusyError(error.code, str(error)) from None
         except InputError as error:
             outcome.fail(error.code, str(error))
             return outcome
@@ -160,12 +161,13 @@ class _RemoteRunner:
             else:
                 outcome.response = await self._client.execute_flow(self._flow, **inputs)
         except FlowcoreError as error:
-            seconds: float = getattr(error, "retry_after", 0)
-            if getattr(error, "status", None) in _BUSY and seconds:
-                raise BusyError(error, seconds) from None
             problem: Mapping[str, Any] = getattr(error, "problem", {})
             known = {name: problem[name] for name in ("code", "error_id") if problem.get(name)}
-            outcome.fail_as_told(error_text(error), {"code": error.code, **known})
+            about = {"code": error.code, **known}
+            seconds: float = getattr(error, "retry_after", 0)
+            if getattr(error, "status", None) in _BUSY and seconds:
+                raise BusyError(str(about["code"]), error_text(error), seconds) from None
+            outcome.fail_as_told(error_text(error), about)
         return outcome
 
     async def _read_stream(self, inputs: Mapping[str, Any], outcome: Outcome) -> None:
