@@ -17,7 +17,7 @@ PAGE = """\
 # tea_cold
 
 The tea has gone
-cold.
+cold. It was hot.
 
 ## Example
 """

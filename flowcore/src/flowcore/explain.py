@@ -7,6 +7,7 @@ a broken plugin is explained as well as any other.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -40,9 +41,9 @@ class Explanation:
 
     @property
     def summary(self) -> str:
-        """The first paragraph after the title, in one line."""
-        paragraphs = self.text.split("\n\n")
-        return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
+        """The first sentence after the title, in Markdown."""
+        paragraph = " ".join(self.text.split("\n\n")[1:2]).replace("\n", " ")
+        return re.split(r"(?<=\.) ", paragraph, maxsplit=1)[0]
 
 
 def explanations() -> list[Explanation]:
