@@ -171,6 +171,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def docs_reference(session: nox.Session) -> None:
+    """Write anew what docs/reference says about keys, commands, hooks, ops and names."""
+    install(session)
+    session.run("python", "-m", "docs.generator")
+
+
+@nox.session(python=THIS_PYTHON)
 def build(session: nox.Session) -> None:
     """Build all wheels into dist/."""
     session.install(*CONSTRAINTS, "build", "hatchling")

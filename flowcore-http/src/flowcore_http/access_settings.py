@@ -21,9 +21,10 @@ class AccessSettings(ServiceSettings):
     Attributes:
         api_keys: Keys, by the names of their holders or as a list; without any, everybody who can
             reach the service may use it.
-        api_keys_file: A text file with further keys, each in a line ``name: key`` or by itself.
+        api_keys_file: A text file with further keys, each in a line ``name: key`` or by itself;
+            lines that begin with ``#`` are comments.
         allowed_hosts: Names that the service answers to: ``example.com``, ``*.example.com`` for
-            all below it, ``*`` for any.
+            all below it, ``*`` for any; ``/health`` and ``/ready`` answer to every name.
         trusted_proxies: Addresses and networks of proxies whose ``X-Forwarded-For`` is believed.
         rate_limit: How often each key, or each address where there are no keys, may ask, such as
             ``60/minute``; None for any number.

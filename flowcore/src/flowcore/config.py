@@ -36,22 +36,25 @@ class FlowConfig(BaseSettings):
 
     Attributes:
         backend: Name of the service to start.
-        thread_pool_max_workers: How many sync ops run at the same time.
+        thread_pool_max_workers: How many sync ops run at the same time; one that was cancelled
+            counts until its thread returns.
         language: Language of the prompts, such as ``"zh"``.
-        imports: Modules to import before the flows are built.
+        imports: Modules to import before the flows are built; they are looked for in the working
+            folder too. A module that implements hooks is a plugin.
         flow: The flows by name.
         llm: The LLM entries by name.
         embedding_model: The embedding model entries by name.
         vector_store: The vector store entries by name.
         deadlines: How long runs may take.
-        max_concurrent_runs: How many runs may run at the same time.
-        max_chunk_bytes: How large the content of one chunk may be; longer texts are split.
+        max_concurrent_runs: How many runs may run at the same time, in one process.
+        max_chunk_bytes: How large the content of one chunk may be; longer texts are split, other
+            content is an error.
         max_answer_bytes: How large the answer of a flow that is not streamed may be, where its ops
-            stream it.
+            stream it; beyond that the run fails.
         show_errors: Whether callers see the text of exceptions that ops raise; if not, they see an
             error id, by which the log tells more.
-        stream_buffer_chunks: How many chunks of a run may wait for its reader.
-        stream_buffer_bytes: How many bytes of a run may wait for its reader.
+        stream_buffer_chunks: How many chunks of a run may wait for its reader; then the op waits.
+        stream_buffer_bytes: How many bytes of a run may wait for its reader; then the op waits.
     """
 
     model_config = SettingsConfigDict(extra="allow", frozen=True)

@@ -38,7 +38,7 @@ class InputField(BaseModel):
     """One field of an ``input_schema``.
 
     Attributes:
-        type: Name of the JSON type.
+        type: Name of the JSON type; values are not converted.
         description: Shown in OpenAPI and forms.
         required: Whether a request must have the field; by default it must, unless there is a
             ``default``.

@@ -22,10 +22,10 @@ class FlowDeadlines(BaseModel):
     """The deadlines of a flow's runs, in seconds; None stands for no limit.
 
     Attributes:
-        first_chunk: From the start of a streamed run to its first chunk.
-        idle: From one chunk of a streamed run to the next; the time in which ops wait for a slow
-            reader does not count.
-        total: From the start of a run to its end.
+        first_chunk: Seconds from the start of a streamed run to its first chunk.
+        idle: Seconds from one chunk of a streamed run to the next; the time in which ops wait for
+            a slow reader does not count.
+        total: Seconds from the start of a run to its end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
