@@ -34,7 +34,7 @@ async def read_object(exchange: Exchange, max_bytes: int, seconds: float) -> dic
     length = exchange.field(b"content-length")
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    return parse_object(await _read(exchange, max_bytes, seconds))
+    return parse_object(await read_whole(exchange, max_bytes, seconds))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -78,7 +78,13 @@ def _check_content_type(exchange: Exchange) -> None:
         raise HttpProblem(415, "unsupported_media_type", detail, {"Accept": "application/json"})
 
 
-async def _read(exchange: Exchange, max_bytes: int, seconds: float) -> bytes:
+async def read_whole(exchange: Exchange, max_bytes: int, seconds: float) -> bytes:
+    """Return the body of a request, whatever it is.
+
+    Raises:
+        HttpProblem: 413 if it is too large; 408 if it takes too long.
+    """
+
     def too_large(size: int) -> HttpProblem | None:
         return _too_large(max_bytes) if size > max_bytes else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
 from quart import Quart, g, request
@@ -46,8 +46,11 @@ class Gateway:
 
     Attributes:
         runs: See above.
+        admission: See above.
         in_flight: See above.
         flow_called: Called at each request for a flow that was let in.
+        relay: Has another process answer a request, if there is one that serves in the place of
+            this one; returns whether it did.
     """
 
     def __init__(
@@ -64,11 +67,12 @@ class Gateway:
         self._quart: ASGIFramework = quart.asgi_app
         self._flows = {endpoint.route: endpoint for endpoint in flows}
         self.runs = runs
-        self._admission = admission
+        self.admission = admission
         self._cors = cors
         self.in_flight = in_flight
         self._metrics = metrics
         self.flow_called: Callable[[], object] = _nothing
+        self.relay: Callable[[Exchange], Awaitable[bool]] | None = None
         quart.before_request(self._admit)
 
     async def __call__(
@@ -107,13 +111,15 @@ class Gateway:
             preflight = self._cors.preflight(exchange)
             if preflight is not None:
                 # The same for every path: what exists is told to those with a key only.
-                self._admission.check_host(exchange)
+                self.admission.check_host(exchange)
                 await exchange.start(204, preflight)
                 await exchange.write(b"", more=False)
+            elif self.relay is not None and await self.relay(exchange):
+                pass
             elif endpoint is not None:
                 exchange.endpoint = endpoint.name
                 exchange.route = endpoint.route
-                await self._admission.check(exchange)
+                await self.admission.check(exchange)
                 if endpoint.name.startswith("flow:"):
                     self.flow_called()
                 await endpoint.answer(exchange)
@@ -141,7 +147,7 @@ class Gateway:
         rule = request.url_rule
         exchange.endpoint = request.endpoint or ""
         exchange.route = rule.rule if rule is not None else ""
-        await self._admission.check(exchange)
+        await self.admission.check(exchange)
         g.caller = exchange.caller
         if self.in_flight.refusing and exchange.endpoint != "metrics":
             raise stopping()

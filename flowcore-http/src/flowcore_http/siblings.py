@@ -20,7 +20,7 @@ import h11
 from flowcore_http.connected import Connected
 from flowcore_http.exchange import BodyCutError, Exchange
 from flowcore_http.forwarded import Forwarded, is_forwarded
-from flowcore_http.problem import HttpProblem
+from flowcore_http.problem import HttpProblem, stopping
 from flowcore_http.servers import server_of
 from flowcore_http.settings import HttpSettings
 
@@ -91,7 +91,8 @@ class Siblings:
             answer = Answer()
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    status = await answer.begin(path, exchange)
+                    await answer.connect(path)
+                    status = await answer.begin(exchange)
                 if status == 503:
                     silent.append(path)
                 elif status != 404 and not found:
@@ -121,6 +122,33 @@ class Siblings:
             raise HttpProblem(503, "stopping", detail, {"Retry-After": "1"})
         return None
 
+    async def relay(self, exchange: Exchange, body: bytes) -> bool:
+        """Have the process that began last answer a request; return False if that is this one.
+
+        Args:
+            exchange: The request.
+            body: Its body, which has been read.
+
+        Raises:
+            HttpProblem: With status 503, if that process does not answer.
+        """
+        path = max(self._folder.glob("*.sock"), key=_began, default=self._own)
+        if path == self._own:
+            return False
+        answer = Answer()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await answer.connect(path)
+            await answer.begin(exchange, body)
+        except (TimeoutError, *_LOST):
+            answer.close()
+            raise stopping() from None
+        except BaseException:
+            answer.close()
+            raise
+        await answer.pass_on(exchange)
+        return True
+
 
 def socket_path(folder: Path, pid: int) -> Path:
     """Return where the process ``pid`` listens."""
@@ -136,11 +164,20 @@ class Answer:
         self._writer: asyncio.StreamWriter | None = None
         self._head: h11.Response | None = None
 
-    async def begin(self, path: Path, exchange: Exchange) -> int:
-        """Send a request, and return the status of the answer."""
+    async def connect(self, path: Path) -> None:
+        """Connect with a process."""
         # Not the sockets of anyio, which stumble when a read that has succeeded is cancelled.
         self._reader, self._writer = await asyncio.open_unix_connection(path)
-        head, body = _copy_of(exchange)
+
+    async def begin(self, exchange: Exchange, body: bytes | None = None) -> int:
+        """Send a request, and return the status of the answer.
+
+        Args:
+            exchange: The request.
+            body: What is sent as its body; by default as little as possible.
+        """
+        assert self._writer is not None  # noqa: S101 - for the type checker
+        head, body = _copy_of(exchange, body)
         for event in (head, h11.Data(data=body), h11.EndOfMessage()):
             self._writer.write(self._protocol.send(event) or b"")
         await self._writer.drain()
@@ -187,7 +224,14 @@ class Answer:
             self._writer.transport.abort()
 
 
-def _copy_of(exchange: Exchange) -> tuple[h11.Request, bytes]:
+def _began(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0  # it has just ended
+
+
+def _copy_of(exchange: Exchange, body: bytes | None) -> tuple[h11.Request, bytes]:
     scope = exchange.scope
     received: list[tuple[bytes, bytes]] = list(scope["headers"])
     headers = [
@@ -197,7 +241,8 @@ def _copy_of(exchange: Exchange) -> tuple[h11.Request, bytes]:
     ]
     if not any(name.lower() == b"host" for name, _ in headers):
         headers.append((b"host", b"worker"))  # HTTP/1.0 can do without
-    body = b"{}" if exchange.method == "POST" else b""
+    if body is None:
+        body = b"{}" if exchange.method == "POST" else b""
     headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     query: bytes = scope["query_string"]
     target: bytes = scope["raw_path"] + (b"?" + query if query else b"")

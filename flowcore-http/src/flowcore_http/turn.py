@@ -13,6 +13,10 @@ from functools import partial
 from quart import Quart
 
 from flowcore import ConfigError, FlowApp, Handover, HandoverRequest
+from flowcore_http.body import read_whole
+from flowcore_http.exchange import Exchange
+from flowcore_http.forwarded import is_forwarded
+from flowcore_http.gateway import Gateway
 from flowcore_http.listener import adopt, listen
 from flowcore_http.server import gateway_of
 from flowcore_http.servers import server_of
@@ -73,9 +77,27 @@ async def _siblings(
         yield
         return
     siblings = Siblings(handover.folder, os.getpid())
-    gateway_of(quart).runs.siblings = siblings
+    gateway = gateway_of(quart)
+    gateway.runs.siblings = siblings
+    gateway.relay = partial(_relay, siblings, gateway, settings)
     async with siblings.listening(quart, settings):
         yield
+
+
+async def _relay(
+    siblings: Siblings, gateway: Gateway, settings: HttpSettings, exchange: Exchange
+) -> bool:
+    """Have the process that has taken over answer what still comes over old connections.
+
+    A client that keeps its connection open would otherwise meet what was loaded before.
+    """
+    if not gateway.in_flight.closing or is_forwarded(exchange):
+        return False
+    if exchange.path.startswith("/runs/") or b"last-event-id" in exchange.fields:
+        return False  # these runs may be of this process
+    gateway.admission.check_host(exchange)
+    body = await read_whole(exchange, settings.max_body_bytes, settings.body_timeout)
+    return await siblings.relay(exchange, body)
 
 
 class _RequestedEnd(StopSignals):
