@@ -34,6 +34,7 @@ WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
     *("httptools", "uvicorn"),
+    *("playwright", "axe-playwright-python"),  # with the browser that the system has
     "gunicorn; sys_platform != 'win32'",
 )
 

@@ -116,8 +116,8 @@ export class Form {
 
   #toJson() {
     this.#mode = "json";
-    const label = say(element("label", { for: "body" }), "json_body");
-    const children = [element("div", { class: "field-head" }, label), this.#text];
+    const label = say(element("label", { for: "body", class: "hint" }), "json_body");
+    const children = [label, this.#text];
     if (!this.#fields.length) children.unshift(say(element("p", { class: "hint" }), "extra_hint"));
     this.#place.replaceChildren(element("div", { class: "field" }, ...children));
   }

@@ -51,13 +51,14 @@ export class History {
       element("button", { class: "plain past", type: "button", onclick: () => this.#shown(record) },
         element("span", { class: `dot ${record.state}` }),
         element("span", { class: "name", text: record.flow, translate: "no" }),
-        element("span", { class: "quiet", text: preview(record.body) }),
-        element("span", { class: "quiet", text: seconds(record.numbers.total) }),
-        element("time", { datetime: time.toISOString(), class: "quiet",
-          text: time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) })),
+        element("time", { datetime: time.toISOString(), text: shownAs(time) }),
+        element("span", { class: "about", text: preview(record.body) }),
+        element("span", { class: "took", text: seconds(record.numbers.total) })),
       label(again, "run_again"));
   }
 }
+
+const shownAs = (time) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 function preview(body) {
   try {

@@ -5,6 +5,7 @@ import { GrowingMarkdown } from "./markdown.js";
 import { say } from "./texts.js";
 
 const MAX_JSON = 20_000;
+const MAX_LINE = 60;
 
 export function viewOf(part) {
   return (VIEWS[part.kind] ?? textView)(part);
@@ -56,15 +57,29 @@ function textView(part) {
 
 // JSON text is shown as JSON, whatever else as it is.
 function pretty(value) {
-  let text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  if (typeof value === "string") {
-    try {
-      text = JSON.stringify(JSON.parse(value), null, 2);
-    } catch {
-      // It is a text.
-    }
-  }
+  const text = typeof value === "string" ? prettyText(value) : compact(value);
   return text.length > MAX_JSON ? `${text.slice(0, MAX_JSON)}\n…` : text;
+}
+
+function prettyText(text) {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" ? compact(value) : text;
+  } catch {
+    return text;
+  }
+}
+
+// What is short stays on one line.
+function compact(value, indent = "") {
+  const whole = JSON.stringify(value);
+  if (typeof value !== "object" || value === null) return whole;
+  if (whole.length + indent.length <= MAX_LINE) return JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
+  const inner = `${indent}  `;
+  const isList = Array.isArray(value);
+  const lines = Object.entries(value).map(([name, one]) =>
+    `${inner}${isList ? "" : `${JSON.stringify(name)}: `}${compact(one, inner)}`);
+  return `${isList ? "[" : "{"}\n${lines.join(",\n")}\n${indent}${isList ? "]" : "}"}`;
 }
 
 function labelled(title, value) {
@@ -107,7 +122,8 @@ function dataView(part) {
 export function facts(pairs) {
   const list = element("dl", { class: "facts" });
   for (const [title, value] of pairs) {
-    if (value) list.append(say(element("dt"), title), element("dd", { text: String(value) }));
+    if (!value) continue;
+    list.append(element("div", {}, say(element("dt"), title), element("dd", { text: String(value) })));
   }
   return list;
 }
