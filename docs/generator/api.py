@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from enum import Enum
 from importlib import import_module
@@ -164,6 +165,7 @@ def _signature(name: str, of: Callable[..., Any]) -> str:
     text = str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty))
     result = signature.return_annotation
     shows = not isinstance(of, type) and result not in {"None", inspect.Signature.empty}
+    text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "…", text)
     return f"{name}{text}" + (f" -> {result}" if shows else "")
 
 

@@ -33,27 +33,40 @@ hookimpl = pluggy.HookimplMarker("flowcore")
 
 @hookspec
 def flowcore_register_ops(ops: Registrar[Op]) -> None:
-    """Register op classes with ``ops.add(MyOp)``."""
+    """Register op classes with ``ops.add(MyOp)``; flows use them as ``MyOp()``."""
 
 
 @hookspec
 def flowcore_register_llms(llms: Registrar[BaseLLM]) -> None:
-    """Register LLM backends with ``llms.add(MyLLM, "my_backend")``."""
+    """Register LLM backends with ``llms.add(MyLLM, "my_backend")``.
+
+    They are what ``backend`` names in an entry of ``llm``.
+    """
 
 
 @hookspec
 def flowcore_register_embedding_models(embedding_models: Registrar[BaseEmbeddingModel]) -> None:
-    """Register embedding backends with ``embedding_models.add(MyEmbedding, "my_backend")``."""
+    """Register embedding backends with ``embedding_models.add(MyEmbedding, "my_backend")``.
+
+    They are what ``backend`` names in an entry of ``embedding_model``.
+    """
 
 
 @hookspec
 def flowcore_register_vector_stores(vector_stores: Registrar[BaseVectorStore]) -> None:
-    """Register vector stores with ``vector_stores.add(MyStore, "my_backend")``."""
+    """Register vector stores with ``vector_stores.add(MyStore, "my_backend")``.
+
+    They are what ``backend`` names in an entry of ``vector_store``.
+    """
 
 
 @hookspec
 def flowcore_register_services(services: Registrar[BaseService]) -> None:
-    """Register services with ``services.add(MyService, "my_service")``."""
+    """Register services with ``services.add(MyService, "my_service")``.
+
+    They are what ``backend`` names at the top level of a configuration; the section of the same
+    name holds their settings.
+    """
 
 
 # --- Life of an app.
@@ -79,7 +92,10 @@ def flowcore_run_started(run: Run) -> None:
 
 @hookspec
 def flowcore_run_finished(run: Run, error: BaseException | None) -> None:
-    """Called once when a run has ended: ``run.state`` is final, ``error`` is why it failed."""
+    """Called once when a run has ended.
+
+    ``run.state`` is final; ``error`` is why the run failed, or None.
+    """
 
 
 @hookspec
@@ -89,7 +105,10 @@ def flowcore_op_started(run: Run, op: Op) -> None:
 
 @hookspec
 def flowcore_op_finished(run: Run, op: Op, error: BaseException | None) -> None:
-    """Called when an op of a run has ended; ``error`` is what it raised, also a cancellation."""
+    """Called when an op of a run has ended; ``error`` is what it raised, also a cancellation.
+
+    It is None where the op has come to its end.
+    """
 
 
 @hookspec
