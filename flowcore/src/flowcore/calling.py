@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import yaml
@@ -15,6 +15,8 @@ from flowcore.errors import ConfigError, FlowcoreError, UnknownNameError
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 from flowcore.service import FlowClient
 from flowcore.yaml_text import parse_yaml
+
+T = TypeVar("T")
 
 
 class Printer(Protocol):
@@ -44,7 +46,7 @@ def call_here(app: FlowApp, flow: str, inputs: Mapping[str, str], printer: Print
             await chunks.run.wait()
             return chunks.run.error is None
 
-    return _run(run)
+    return run_until_interrupt(run)
 
 
 def call_server(
@@ -70,7 +72,7 @@ def call_server(
                 return True
             return await print_stream(client.execute_stream_flow(flow, **values), printer)
 
-    return _run(run)
+    return run_until_interrupt(run)
 
 
 @asynccontextmanager
@@ -114,7 +116,12 @@ async def described_flow(client: FlowClient, flow: str) -> tuple[bool, Mapping[s
     return flows[flow]
 
 
-def _run(function: Callable[[], Awaitable[bool]]) -> bool:
+def run_until_interrupt(function: Callable[[], Awaitable[T]]) -> T:
+    """Run a function in an event loop of asyncio.
+
+    Raises:
+        KeyboardInterrupt: If the user interrupts it.
+    """
     try:
         return anyio.run(function)
     except asyncio.CancelledError:

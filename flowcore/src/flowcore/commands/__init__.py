@@ -6,5 +6,5 @@ nothing that is slow.
 
 from __future__ import annotations
 
-NAMES = ("batch", "call", "check", "explain", "flows", "new", "plugins", "serve")
+NAMES = ("batch", "call", "chat", "check", "explain", "flows", "new", "plugins", "serve")
 """The commands; ``NAME`` is in ``flowcore.commands.NAME``."""
