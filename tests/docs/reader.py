@@ -133,7 +133,8 @@ class Reader:
         )
 
     def _json(self, block: Block) -> None:
-        json.loads(block.text)
+        for text in block.text.splitlines() if block.file.endswith(".jsonl") else [block.text]:
+            json.loads(text)
 
     def _ini(self, block: Block) -> None:
         assert all(dotenv_values(stream=io.StringIO(block.text)).values())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="INPUT")
 @click.argument("settings", nargs=-1, metavar="[SETTINGS]...")
 @click.option("-o", "--output", "target", required=True, metavar="FILE", help="Answers, as JSONL.")
-@click.option("--failed", metavar="FILE", help="Failures, as JSONL.  [default: OUTPUT.failed]")
+@click.option("--failed", metavar="FILE", help="Failures, as JSONL.  [default: beside -o, OUT.failed.jsonl]")
 @click.option(
     *("-j", "--concurrency"), default=8, show_default=True, type=click.IntRange(1, 10_000),
     metavar="N", help="Rows that run at the same time.",
@@ -47,10 +47,11 @@ def command(
     url: str | None,
     quiet: bool,
 ) -> None:
-    """Run FLOW for each row of INPUT, a JSONL file, or - for standard input.
+    """Run FLOW for each row of INPUT, and go on after any end.
 
-    A row is a JSON object with the inputs of a run. Started again after any end, the same
-    command goes on with the rows that have no result yet. The exit code is 1 if any row failed.
+    INPUT is a JSONL file, or - for standard input: each line is an object with the inputs of a
+    run. The same command, started again, runs the rows that have no result yet. The exit code
+    is 1 if any row has failed.
     """
     import anyio  # noqa: PLC0415 - here and below: slow to import
 
