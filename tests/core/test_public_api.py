@@ -130,7 +130,7 @@ def test_every_error_of_flowcore_has_one_base_and_a_code_of_its_own() -> None:
         if inspect.isclass(value) and issubclass(value, flowcore.FlowcoreError)
     ]
 
-    assert len(errors) == 18
+    assert len(errors) == 19
     codes = [error.code for error in errors]
     assert len(set(codes)) == len(codes)
 
