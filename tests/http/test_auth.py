@@ -191,14 +191,15 @@ async def test_a_wrong_key_does_not_close_the_public_endpoints(client):
 
 
 async def test_every_endpoint_but_those_listed_wants_a_key(make_app):
-    quart = create_app(
-        make_app(FLOWS, CountOp, GreetOp), HttpSettings(api_keys=KEYS, allowed_hosts=["*"])
-    )
+    settings = HttpSettings(api_keys=KEYS, allowed_hosts=["*"], playground=True)
+    quart = create_app(make_app(FLOWS, CountOp, GreetOp), settings)
     client = quart.test_client()
     routes = {rule.rule: rule.endpoint for rule in quart.url_map.iter_rules()}
     others = ["/demo", "/nothing", "/runs/0", "/runs/0/events", "/runs/0/cancel", "/runs/"]
+    others += ["/playground/flows.json", "/playground/markdown", "/playground/", "/playground/x"]
+    pages = {"docs.css", "docs.html", "docs.js", "playground", "playground_asset"}
 
-    assert {"docs.css", "docs.html", "docs.js", "health", "ready"} == PUBLIC
+    assert {*pages, "health", "ready"} == PUBLIC
     for path, endpoint in [*routes.items(), *((path, "") for path in others)]:
         for method in ("GET", "POST", "OPTIONS"):
             response = await client.open(path, method=method, json={})
