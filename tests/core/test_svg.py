@@ -122,6 +122,30 @@ def test_a_page_with_a_strict_policy_can_hold_a_drawing() -> None:
     assert not any(name.startswith("on") or name.endswith("href") for name in attributes)
 
 
+def test_several_flows_stand_below_each_other_with_their_names() -> None:
+    root = ET.fromstring(to_svg({"one": TextOp() >> TextOp(), "a&b": TextOp()}, title="both"))
+
+    named = [group for group in root.iter(f"{SVG}g") if group.get("class") == "named"]
+    assert [group.get("data-flow") for group in named] == ["one", "a&b"]
+    assert [group.findtext(f"{SVG}text") for group in named] == ["one", "a&b"]
+    assert [len(group.findall(f".//{SVG}rect")) for group in named] == [2, 1]
+    tops = [float(str(group.get("transform")).split()[1].rstrip(")")) for group in named]
+    assert tops[1] > tops[0] + 100
+    assert float(str(root.get("height"))) > tops[1] + 80
+    assert root.findtext(f"{SVG}desc") == "one: TextOp, then TextOp. a&b: TextOp."
+
+
+def test_no_flow_is_an_empty_drawing() -> None:
+    assert ET.fromstring(to_svg({})).get("height") == "16"
+
+
+def test_a_text_in_a_drawing_cannot_steer_a_terminal() -> None:
+    text = to_svg(TextOp(name="\x1b[2J\x9b31m\u202e\ud800\u3000x"))
+
+    assert not set("\x1b\x9b\u202e\ud800") & set(text)
+    ET.fromstring(text)
+
+
 def test_a_file_of_its_own_has_colours_for_light_and_dark() -> None:
     assert "prefers-color-scheme: dark" in to_svg(TextOp(), styled=True)
     assert "<style>" not in to_svg(TextOp())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from flowcore.layout import (
     NOTE_LINE,
@@ -17,32 +16,33 @@ from flowcore.layout import (
     Line,
     Point,
     drawing_of,
+    text_width,
+    wrap,
 )
 from flowcore.op import Op
 from flowcore.shape import in_words, shape_of
 
 _MARGIN = 8.0
 _RADIUS = 6.0
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
+_HEADING, _GAP = 32.0, 24.0
+
 _STYLE = """
-svg { color-scheme: light dark; background: #fff; color: #57606a; }
-.op rect { fill: #f6f8fa; stroke: #8c959f; }
-.frame rect { stroke: #8c959f; }
-.title { fill: #1f2328; }
-.notes, .label { fill: #57606a; }
+.flow-diagram { color-scheme: light dark; background: #fff; color: #57606a; }
+.flow-diagram .op rect { fill: #f6f8fa; }
+.flow-diagram rect { stroke: #8c959f; }
+.flow-diagram :is(.title, .heading) { fill: #1f2328; }
 @media (prefers-color-scheme: dark) {
-svg { background: #0d1117; color: #9198a1; }
-.op rect { fill: #161b22; stroke: #6e7681; }
-.frame rect { stroke: #6e7681; }
-.title { fill: #f0f6fc; }
-.notes, .label { fill: #9198a1; }
+.flow-diagram { background: #0d1117; color: #9198a1; }
+.flow-diagram .op rect { fill: #161b22; }
+.flow-diagram rect { stroke: #6e7681; }
+.flow-diagram :is(.title, .heading) { fill: #f0f6fc; }
 }
 """
 
 
-def to_svg(op: Op, *, title: str = "Flow", styled: bool = False) -> str:
+def to_svg(op: Op | Mapping[str, Op], *, title: str = "Flow", styled: bool = False) -> str:
     """Draw an op, with all that it holds, from top to bottom.
 
     Each op is a group ``<g class="op" data-op="PLACE">``; its place is that of the op's events in
@@ -50,17 +50,40 @@ def to_svg(op: Op, *, title: str = "Flow", styled: bool = False) -> str:
     of the page it is drawn in the colour of the text around it.
 
     Args:
-        op: The op, such as ``flow.op``.
+        op: The op, such as ``flow.op``; or several by name, drawn below each other, each in a
+            group ``<g class="named" data-flow="NAME">``.
         title: Name of the diagram, for those who do not see it.
         styled: Whether it brings colours along, light and dark ones, for a file of its own.
     """
-    shape = shape_of(op)
-    drawing = drawing_of(shape)
-    width, height = drawing.width + 2 * _MARGIN, drawing.height + 2 * _MARGIN
+    if isinstance(op, Op):
+        shape = shape_of(op)
+        drawing = drawing_of(shape)
+        size = drawing.width, drawing.height
+        return _svg(*size, title, in_words(shape), _parts(drawing), styled=styled)
+    shapes = {name: shape_of(each) for name, each in op.items()}
+    words = [f"{name}: {in_words(shape)}." for name, shape in shapes.items()]
+    width, y = 0.0, -_GAP
+    parts: list[str] = []
+    for name, shape in shapes.items():
+        drawing = drawing_of(shape)
+        (heading,) = wrap(name, TITLE_SIZE, 1)
+        y += _GAP
+        parts += [f'<g class="named" data-flow="{_escape(name)}" transform="translate(0 {_n(y)})">']
+        parts += _text("heading", [heading], TITLE_SIZE, TITLE_LINE, 0, 0)
+        parts += [f'<g transform="translate(0 {_n(_HEADING)})">', *_parts(drawing), "</g>", "</g>"]
+        y += _HEADING + drawing.height
+        width = max(width, drawing.width, text_width(heading, TITLE_SIZE))
+    return _svg(width, max(y, 0), title, " ".join(words), parts, styled=styled)
+
+
+def _svg(
+    width: float, height: float, title: str, words: str, parts: Iterable[str], *, styled: bool
+) -> str:
+    size = [_n(width + 2 * _MARGIN), _n(height + 2 * _MARGIN)]
     opening = (
         '<svg xmlns="http://www.w3.org/2000/svg" class="flow-diagram" role="img" '
-        f'width="{_n(width)}" height="{_n(height)}" '
-        f'viewBox="{_n(-_MARGIN)} {_n(-_MARGIN)} {_n(width)} {_n(height)}" '
+        f'width="{size[0]}" height="{size[1]}" '
+        f'viewBox="{_n(-_MARGIN)} {_n(-_MARGIN)} {" ".join(size)}" '
         'fill="none" stroke="currentColor" stroke-width="1.5" '
         'font-family="system-ui, sans-serif">'
     )
@@ -68,9 +91,9 @@ def to_svg(op: Op, *, title: str = "Flow", styled: bool = False) -> str:
         [
             opening,
             f"<title>{_escape(title)}</title>",
-            f"<desc>{_escape(in_words(shape))}</desc>",
+            f"<desc>{_escape(words)}</desc>",
             *([f"<style>{_STYLE}</style>"] if styled else []),
-            *_parts(drawing),
+            *parts,
             "</svg>\n",
         ]
     )
@@ -125,13 +148,14 @@ def _rect(box: Box | Frame) -> str:
 def _text(
     name: str, lines: Sequence[str], size: float, height: float, x: float, y: float
 ) -> Iterator[str]:
-    weight = ' font-weight="600"' if name == "title" else ""
+    weight = ' font-weight="600"' if name in {"title", "heading"} else ""
+    anchor = "start" if name == "heading" else "middle"
     slant = ' font-style="italic"' if name == "label" else ""
     for index, line in enumerate(lines):
         base = y + height * index + height / 2 + size * 0.35
         yield (
             f'<text class="{name}" x="{_n(x)}" y="{_n(base)}" font-size="{_n(size)}"'
-            f'{weight}{slant} text-anchor="middle" fill="currentColor" stroke="none">'
+            f'{weight}{slant} text-anchor="{anchor}" fill="currentColor" stroke="none">'
             f"{_escape(line)}</text>"
         )
 
@@ -172,5 +196,11 @@ def _n(number: float) -> str:
 
 
 def _escape(text: str) -> str:
-    plain = _NOT_XML.sub("\ufffd", text)
-    return "".join(_ENTITIES.get(character, character) for character in plain)
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character in _ENTITIES:
+        return _ENTITIES[character]
+    # What is printable is valid in XML, and steers no terminal.
+    return character if character.isprintable() else " " if character.isspace() else "\ufffd"

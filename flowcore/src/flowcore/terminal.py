@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -88,14 +88,14 @@ class JsonPrinter:
         """Do nothing: every line is ended already."""
 
 
-def print_flows_as_trees(app: FlowApp) -> None:
-    """Print each flow with its ops, and warn of plugins that could not be loaded."""
+def print_flows_as_trees(app: FlowApp, names: Iterable[str]) -> None:
+    """Print flows with their ops, and warn of plugins that could not be loaded."""
     console = Console(highlight=False, soft_wrap=True)
     for plugin in app.plugins.failures:
         console.print(
             f"[yellow]warning:[/] {_safe(f'{plugin} could not be loaded: {plugin.error}')}"
         )
-    for flow in app.flows.values():
+    for flow in map(app.flows.__getitem__, names):
         kind = "stream" if flow.stream else "no stream"
         label = f"[bold]{_safe(flow.name)}[/] [dim]({kind})[/]"
         tree = Tree(f"{label} {_safe(flow.description)}".rstrip())

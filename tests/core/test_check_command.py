@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner, Result
+
+from flowcore.cli import main
+
+Write = Callable[[str, str], Path]
+
+OPS = """
+from flowcore import BaseAsyncOp, C
+
+@C.register_op()
+class OneOp(BaseAsyncOp):
+    size: int = 1
+
+    async def async_execute(self):
+        pass
+
+@C.register_op()
+class TwoOp(OneOp):
+    pass
+"""
+
+CONFIG = """
+imports: [check_ops_xyz]
+backend: http
+flow:
+  first: {flow_content: OneOp(size=2) >> TwoOp()}
+  second: {flow_content: TwoOp()}
+"""
+
+
+def check(*args: str) -> Result:
+    return CliRunner().invoke(main, ["check", *args])
+
+
+@pytest.fixture(autouse=True)
+def config(write: Write, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    write("check_ops_xyz.py", OPS)
+    write("my.yaml", CONFIG)
+    monkeypatch.syspath_prepend(".")
+    level = logging.getLogger("flowcore").level
+    yield
+    logging.getLogger("flowcore").setLevel(level)
+    sys.modules.pop("check_ops_xyz", None)
+
+
+def test_a_single_flow_can_be_shown() -> None:
+    result = check("config=my", "--flow", "second")
+
+    assert result.exit_code == 0
+    assert "second (no stream)" in result.output
+    assert "first" not in result.output
+    assert "ok: 2 flows" in result.output
+
+
+def test_a_flow_that_is_not_there_is_an_error_with_the_nearest_name() -> None:
+    result = check("config=my", "--flow", "secnd", "--mermaid")
+
+    assert result.exit_code == 2
+    assert "unknown flow 'secnd'; did you mean 'second'?" in result.output
+
+
+def test_flows_are_printed_for_mermaid() -> None:
+    result = check("config=my", "--mermaid")
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith('flowchart TD\n    subgraph flow0["first"]\n')
+    assert check("config=my", "--mermaid", "--flow", "second").stdout == (
+        'flowchart TD\n    op0["TwoOp"]\n'
+    )
+
+
+def test_flows_are_drawn_into_a_file(tmp_path: Path) -> None:
+    result = check("config=my", "--svg", "flows.svg")
+
+    assert result.exit_code == 0
+    assert result.output == ""
+    root = ET.parse(tmp_path / "flows.svg").getroot()
+    assert root[0].text == "first, second"
+    assert "prefers-color-scheme" in (tmp_path / "flows.svg").read_text(encoding="utf-8")
+
+
+def test_a_drawing_is_printed_to_a_dash() -> None:
+    root = ET.fromstring(check("config=my", "--flow", "first", "--svg", "-").stdout)
+
+    places = [each.get("data-op") for each in root.iter() if each.get("class") == "op"]
+    assert places == ["0.0", "0.1"]
+
+
+def test_a_file_that_cannot_be_written_is_told() -> None:
+    result = check("config=my", "--svg", "nowhere/flows.svg")
+
+    assert result.exit_code == 1
+    assert "nowhere/flows.svg" in result.output
+
+
+def test_one_diagram_at_a_time() -> None:
+    result = check("config=my", "--svg", "-", "--mermaid")
+
+    assert result.exit_code == 2
+    assert "exclude each other" in result.output
+
+
+def test_what_is_wrong_is_told_and_nothing_is_drawn(tmp_path: Path) -> None:
+    result = check("config=my", "flow.first.flow_content=NoOp()", "--svg", "flows.svg")
+
+    assert result.exit_code == 2
+    assert not (tmp_path / "flows.svg").exists()
