@@ -97,7 +97,12 @@ def pythons(session: nox.Session) -> None:
     install(session, *TEST_TOOLS)
     install_model(session)
     names = ("connections", "disconnect", "https", "runs", "service", "stream", "workers")
-    ours = ["tests/core", "tests/plugins", *(f"tests/http/test_{name}.py" for name in names)]
+    ours = [
+        "tests/core",
+        "tests/plugins",
+        "tests/testing",
+        *(f"tests/http/test_{name}.py" for name in names),
+    ]
     two_at_once = ("--numprocesses", "2", "--dist", "worksteal", f"--ignore={MODEL_TESTS}")
     session.run("python", "-m", "pytest", *ours, *(session.posargs or two_at_once))
 

@@ -267,7 +267,9 @@ def cassette_llm(
     if isinstance(wraps, Mapping):
         settings["wraps"] = dict(wraps)
     given = wraps if isinstance(wraps, BaseLLM) else None
-    llm = CassetteLLM(CassetteSettings(**settings), cassette=cassette, wraps=given)
+    checked = CassetteSettings(**settings)
+    own = cassette or Cassette(checked.file, checked.mode, repeat=repeat, ignore=ignore)
+    llm = CassetteLLM(checked, cassette=own, wraps=given)
     # Nobody closes it: what it makes belongs to the event loop of one call.
     llm.source.keeps = False
     return llm
@@ -287,7 +289,7 @@ def secrets_of(settings: BaseModel) -> list[str]:
 def _cassette(settings: CassetteSettings) -> Cassette:
     # Two entries that record into one file must not each write their own half of it.
     place = settings.file.resolve()
-    if (known := _recorders.get(place)) is not None:
+    if settings.mode != "none" and (known := _recorders.get(place)) is not None:
         return known
     cassette = Cassette(
         settings.file, settings.mode, repeat=settings.repeat, ignore=settings.ignore

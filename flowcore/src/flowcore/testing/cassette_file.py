@@ -100,7 +100,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _write_text(dumper: Any, text: str) -> yaml.Node:
-    style = "|" if "\n" in text else None
+    # PyYAML writes these as they are, and reads a line break.
+    odd = any(character in text for character in "\r\x85\u2028\u2029\ufeff")
+    style = '"' if odd else "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -133,7 +135,8 @@ def _dumped(recording: Recording) -> dict[str, Any]:
 def _dumped_chunk(at: float, chunk: FlowStreamChunk) -> _Line:
     data = chunk.model_dump(mode="json", exclude={"flow_id"})
     line = _Line({"at": round(at, 3), data["chunk_type"]: data["chunk"]})
-    return _Line({**line, **{key: data[key] for key in ("done", "metadata") if data[key]}})
+    rest = {"last": data["done"], "metadata": data["metadata"]}
+    return _Line({**line, **{key: value for key, value in rest.items() if value}})
 
 
 def _recording(call: Mapping[str, Any]) -> Recording:
@@ -150,6 +153,10 @@ def _chunk(line: Mapping[str, Any]) -> tuple[float, FlowStreamChunk]:
     kind = next((key for key in line if key in set(ChunkEnum)), None)
     if kind is None:
         raise ValueError(f"a chunk is one of {', '.join(ChunkEnum)}, which {line!r} is not")
-    rest = {key: line[key] for key in ("done", "metadata") if key in line}
-    chunk = FlowStreamChunk(chunk_type=ChunkEnum(kind), chunk=line[kind], **rest)
+    chunk = FlowStreamChunk(
+        chunk_type=ChunkEnum(kind),
+        chunk=line[kind],
+        done=line.get("last", False),
+        metadata=line.get("metadata") or {},
+    )
     return cast("float", line.get("at", 0.0)), chunk

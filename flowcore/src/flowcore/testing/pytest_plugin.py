@@ -5,6 +5,7 @@ Each run of pytest imports it wherever flowcore is installed: all else is import
 
 from __future__ import annotations
 
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             "record, or record all anew. By default FLOWCORE_RECORD, else none where CI is set, "
             "else once.",
         )
-    except ValueError:
+    except (ValueError, ArgumentError):
         # Another plugin has an option of this name. That must not end their run.
         return
 

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowcore import BackendError, ChunkEnum, FlowStreamChunk
+from flowcore.testing import Recording
+from flowcore.testing.cassette_file import HEADER, read, write
+
+PATH = Path("c.yaml")
+AWKWARD = (
+    *("\n", " a\n b \n", "\n\n a", "\r\n", "\t\n", "\x85\u2028"),
+    *("yes", "5", "null", "a: b", "- x", "#", "=", "2024-01-01"),
+)
+TEXTS = st.text(st.characters(exclude_categories=[])) | st.sampled_from(AWKWARD)
+VECTORS = st.lists(st.floats(allow_nan=False), max_size=3)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+CHUNKS = st.builds(
+    FlowStreamChunk,
+    chunk_type=st.sampled_from(ChunkEnum),
+    chunk=TEXTS | st.dictionaries(TEXTS, JSON, max_size=3),
+    metadata=st.dictionaries(TEXTS, JSON, max_size=2),
+    done=st.booleans(),
+)
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=TEXTS, extra=JSON, chunks=st.lists(CHUNKS, max_size=3), vector=VECTORS)
+def test_what_is_written_is_what_is_read(
+    text: str, extra: Any, chunks: list[FlowStreamChunk], vector: list[float]
+) -> None:
+    request = {"messages": [{"role": "user", "content": text}], "params": {"x": extra}}
+    stream = Recording(request, [(0.25, chunk) for chunk in chunks], left=True)
+    vectors = Recording({"texts": [text]}, vectors=[vector])
+
+    write(PATH, [stream, vectors])
+
+    assert read(PATH) == [stream, vectors]
+
+
+def test_a_file_is_easy_to_read_and_to_compare() -> None:
+    usage = FlowStreamChunk(
+        chunk_type=ChunkEnum.USAGE,
+        chunk={"completion_tokens": 2},
+        metadata={"finish_reason": "stop"},
+    )
+    chunks = [FlowStreamChunk(chunk="Light — "), FlowStreamChunk(chunk="and\nshade")]
+    request = {"model": "m", "messages": [{"role": "user", "content": "Explain:\n\n  rainbows\n"}]}
+    timed = [(0.01234, chunks[0]), (0.5, chunks[1]), (0.5, usage)]
+
+    write(PATH, [Recording(request, timed)])
+
+    assert PATH.read_text(encoding="utf-8") == HEADER + (
+        "format: 1\n"
+        "calls:\n"
+        "- request:\n"
+        "    model: m\n"
+        "    messages:\n"
+        "    - role: user\n"
+        "      content: |\n"
+        "        Explain:\n"
+        "\n"
+        "          rainbows\n"
+        "  chunks:\n"
+        "  - {at: 0.012, answer: 'Light — '}\n"
+        '  - {at: 0.5, answer: "and\\nshade"}\n'
+        "  - {at: 0.5, usage: {completion_tokens: 2}, metadata: {finish_reason: stop}}\n"
+    )
+
+
+def test_a_secret_is_replaced_wherever_it_stands() -> None:
+    request = {"messages": [{"role": "user", "content": "my key is sk-123\nkeep it"}]}
+
+    write(PATH, [Recording(request, [(0, FlowStreamChunk(chunk="sk-123!"))])], ["sk-123"])
+
+    text = PATH.read_text(encoding="utf-8")
+    assert "sk-123" not in text
+    assert text.count("***") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("calls: [", "ParserError"),
+        ("[]", "TypeError"),
+        ("calls: []", "KeyError: 'format'"),
+        ("format: 2\ncalls: []", "its format is 2, not 1"),
+        ("format: 1\ncalls: [{chunks: []}]", "KeyError: 'request'"),
+        ("format: 1\ncalls: [{request: {}, chunks: [{at: 1}]}]", "a chunk is one of think, answer"),
+    ],
+)
+def test_a_file_that_is_no_cassette_is_refused(text: str, said: str) -> None:
+    PATH.write_text(text, encoding="utf-8")
+
+    with pytest.raises(BackendError) as caught:
+        read(PATH)
+
+    assert str(caught.value).startswith("c.yaml cannot be read as a cassette")
+    assert said in str(caught.value)
+    assert caught.value.code == "cassette_invalid"
