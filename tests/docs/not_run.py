@@ -45,6 +45,9 @@ pip install -e .
 pip install pytest
 """: INSTALLS,
     """\
+pip install fastapi
+""": INSTALLS,
+    """\
 pip install build
 python -m build --wheel
 """: INSTALLS,
