@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from flowcore import BaseService, Registrar, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowcore import Finding, FlowConfig
     from flowcore_http.client import HttpClient, SyncHttpClient
     from flowcore_http.errors import HttpError, StreamCutError, StreamGapError
     from flowcore_http.server import create_app
@@ -49,6 +52,14 @@ def flowcore_register_services(services: Registrar[BaseService]) -> None:
     from flowcore_http.service import HttpService  # noqa: PLC0415
 
     services.add(HttpService, "http")
+
+
+@hookimpl
+def flowcore_diagnose(config: FlowConfig) -> Iterable[Finding]:
+    """Tell of the address, the limits and the server."""
+    from flowcore_http.diagnosis import diagnose  # noqa: PLC0415
+
+    return diagnose(config)
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,16 @@ def connections_within_limit(wanted: int) -> int:
     return possible
 
 
+def most_files() -> int | None:
+    """Return how many files the process may have open once it has raised its limit, if any."""
+    if sys.platform == "win32":
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    return hard if hard != resource.RLIM_INFINITY else max(soft, _FALLBACK)
+
+
 def _raise_limit() -> int | None:
     if sys.platform == "win32":
         return None

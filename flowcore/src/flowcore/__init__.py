@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         RunTimeoutError,
         UnknownNameError,
     )
+    from flowcore.finding import Finding
     from flowcore.flow import Flow, Grace
     from flowcore.hookspecs import hookimpl
     from flowcore.limits import Deadlines, FlowDeadlines, RunLimits
@@ -82,6 +83,7 @@ _HOMES = {
         "PluginError PromptError RegistryError RunCancelledError RunFailedError RunTimeoutError "
         "UnknownNameError"
     ),
+    "finding": "Finding",
     "flow": "Flow Grace",
     "hookspecs": "hookimpl",
     "llm": "BaseLLM",
@@ -124,6 +126,7 @@ __all__ = [
     "DuplicateNameError",
     "Env",
     "ExpressionError",
+    "Finding",
     "Flow",
     "FlowApp",
     "FlowClient",

@@ -6,6 +6,7 @@ hooks below with the marker :data:`hookimpl`, and may leave out arguments that i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ import pluggy
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
     from flowcore.catalog import Registrar
+    from flowcore.config import FlowConfig
     from flowcore.embedding import BaseEmbeddingModel
+    from flowcore.finding import Finding
     from flowcore.llm import BaseLLM
     from flowcore.op import Op
     from flowcore.run import Run
@@ -66,6 +69,19 @@ def flowcore_register_services(services: Registrar[BaseService]) -> None:
 
     They are what ``backend`` names at the top level of a configuration; the section of the same
     name holds their settings.
+    """
+
+
+# --- For `flowcore doctor`: an exception is shown as a finding.
+
+
+@hookspec
+def flowcore_diagnose(config: FlowConfig, online: bool) -> Iterable[Finding]:  # pyright: ignore[reportReturnType]
+    """Return what is to be told of the plugin's part of a configuration.
+
+    It may be a generator. The configuration was read, but what it says need not be right. Other
+    machines may be asked only if ``online`` is true, and for a few seconds at most. Nothing is
+    started, and no key is told.
     """
 
 

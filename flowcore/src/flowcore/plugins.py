@@ -15,12 +15,14 @@ import pluggy
 from flowcore import hookspecs
 from flowcore.catalog import C, Catalog
 from flowcore.errors import DuplicateNameError, PluginError, did_you_mean
+from flowcore.finding import Finding
 from flowcore.op import Op
 from flowcore.run import Run
 from flowcore.schema import FlowStreamChunk
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
+    from flowcore.config import FlowConfig
 
 logger = logging.getLogger("flowcore")
 
@@ -136,6 +138,17 @@ class PluginHost:
                 )
             managers.append(manager)
         return managers
+
+    def diagnose(self, config: FlowConfig, *, online: bool) -> list[Finding]:
+        """Return what all ``flowcore_diagnose`` hooks tell; one that fails is a finding, too."""
+        findings: list[Finding] = []
+        for name, call in self._calls("flowcore_diagnose", "config", "online"):
+            try:
+                findings += call(config, online)
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                text = f"its diagnosis failed: {type(error).__name__}: {error}"
+                findings.append(Finding("plugins", name, text, "warning", "tell its authors"))
+        return findings
 
     def observer(self) -> HookObserver | None:
         """Return what tells plugins of runs, or None if no plugin wants to know."""

@@ -6,5 +6,17 @@ nothing that is slow.
 
 from __future__ import annotations
 
-NAMES = ("batch", "call", "chat", "check", "explain", "flows", "new", "plugins", "serve")
+NAMES = (
+    "batch",
+    "call",
+    "chat",
+    "check",
+    "doctor",
+    "explain",
+    "flows",
+    "new",
+    "ops",
+    "plugins",
+    "serve",
+)
 """The commands; ``NAME`` is in ``flowcore.commands.NAME``."""

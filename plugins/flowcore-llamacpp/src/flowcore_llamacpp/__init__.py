@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from flowcore import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from flowcore import BaseLLM, FlowApp, Registrar
+    from flowcore import BaseLLM, Finding, FlowApp, FlowConfig, Registrar
 
 
 @hookimpl
@@ -26,6 +26,14 @@ def flowcore_register_llms(llms: Registrar[BaseLLM]) -> None:
 def flowcore_lifespan(app: FlowApp) -> AbstractAsyncContextManager[object]:
     """Load the models that ask for it, before the first run."""
     return _preloaded(app)
+
+
+@hookimpl
+def flowcore_diagnose(config: FlowConfig) -> Iterable[Finding]:
+    """Tell of the model files."""
+    from flowcore_llamacpp.diagnosis import diagnose  # noqa: PLC0415
+
+    return diagnose(config)
 
 
 @asynccontextmanager

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from flowcore import hookimpl
 
 if TYPE_CHECKING:
-    from flowcore import BaseEmbeddingModel, BaseLLM, Registrar
+    from collections.abc import Iterable
+
+    from flowcore import BaseEmbeddingModel, BaseLLM, Finding, FlowConfig, Registrar
 
 
 @hookimpl
@@ -24,3 +26,11 @@ def flowcore_register_embedding_models(embedding_models: Registrar[BaseEmbedding
     from flowcore_openai.embedding import OpenAICompatibleEmbeddingModel  # noqa: PLC0415
 
     embedding_models.add(OpenAICompatibleEmbeddingModel, "openai_compatible")
+
+
+@hookimpl
+def flowcore_diagnose(config: FlowConfig, online: bool) -> Iterable[Finding]:
+    """Tell of the endpoints, their keys and their limits."""
+    from flowcore_openai.diagnosis import diagnose  # noqa: PLC0415
+
+    return diagnose(config, online)

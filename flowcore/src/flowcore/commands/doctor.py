@@ -1,0 +1,35 @@
+"""``flowcore doctor``: what is installed and configured, and what of it would not work."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import click
+
+from flowcore.commands.configured import settings_argument, split_settings
+
+
+@click.command("doctor")
+@settings_argument
+@click.option("--online", is_flag=True, help="Ask the services that models run on, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, such as for a bug report.")
+def command(settings: tuple[str, ...], online: bool, as_json: bool) -> None:
+    """Tell what is installed and configured, and what of it would not work.
+
+    Keys are told to be present or missing, and never shown. The exit code is 0 if a service can
+    start, 1 if there is a problem.
+    """
+    from flowcore.doctor import examine  # noqa: PLC0415 - loads the whole core
+
+    names, overrides = split_settings(settings)
+    logging.getLogger("flowcore").setLevel(logging.ERROR)  # what it would say is among the findings
+    diagnosis = examine(names, overrides, online=online)
+    if as_json:
+        click.echo(json.dumps(diagnosis.as_data(), indent=2, ensure_ascii=False))
+    else:
+        from flowcore.doctor.printing import print_diagnosis  # noqa: PLC0415 - loads rich
+
+        print_diagnosis(diagnosis)
+    if not diagnosis.is_ready:
+        raise SystemExit(1)
