@@ -94,7 +94,7 @@ EVIL = "__import__('os').system('touch hacked')"
     [
         ("http: {prot: 8002}", "my.yaml:1: unknown key 'prot' in 'http'; did you mean 'port'?"),
         ("imports: [cli_ops_xyz]\nflow: {f: {flow_content: EcoOp()}}",
-         "my.yaml:2: flow 'f', line 1, column 1: unknown op 'EcoOp'; did you mean 'EchoOp'?"),
+         "my.yaml:2:26: flow 'f', line 1, column 1: unknown op 'EcoOp'; did you mean 'EchoOp'?"),
         (f'flow: {{f: {{flow_content: "{EVIL}"}}}}', "flow 'f', line 1, column 1: "),
         ("llm: {default: {backend: openai_compatible, model_name: '${NO_SUCH_NAME}'}}",
          "my.yaml:1: the environment variable NO_SUCH_NAME is not set"),

@@ -232,7 +232,7 @@ class NothingOp(BaseAsyncOp):
         ("vector_store:\n  default: {backend: memory, embedding_model: nope}\n",
          "my.yaml:2: unknown embedding_model 'nope'"),
         ("flow:\n  f:\n    flow_content: NothinOp()\n",
-         "my.yaml:3: flow 'f', line 1, column 1: unknown op 'NothinOp'; did you mean 'NothingOp'?"),
+         "my.yaml:3:19: flow 'f', line 1, column 1: unknown op 'NothinOp'; did you mean 'Nothing"),
         ("flow:\n  f:\n    flow_content: NothingOp(llm='fast')\n",
          "my.yaml:3: flow 'f', op 'nothing_op': unknown llm 'fast'"),
         ("flow:\n  'a b':\n    flow_content: NothingOp()\n", "my.yaml:3: flow name 'a b'"),

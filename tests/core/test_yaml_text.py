@@ -8,7 +8,7 @@ import yaml
 
 from flowcore import ConfigError
 from flowcore.config_source import override_layer, yaml_layer
-from flowcore.yaml_text import parse_yaml
+from flowcore.yaml_text import TextOrigin, parse_yaml
 
 Write = Callable[[str, str], Path]
 
@@ -121,3 +121,56 @@ def test_a_text_of_too_many_values_is_refused_before_they_fill_the_memory(write:
         yaml_layer(write("my.yaml", "a:\n" + "- x\n" * 300_000), {})
     with pytest.raises(yaml.YAMLError, match="more than 100000 values"):
         parse_yaml(f"[{'x,' * 100_001}]")
+
+
+# --- where a part of a text stands
+
+
+def place_of(write: Write, yaml_text: str, part: str, text: str | None = None) -> str:
+    """Return where the only text of a file says that its last `part` stands."""
+    path = write("my.yaml", yaml_text)
+    layer = yaml_layer(path, {"SIZE": "3"})
+    origin = layer.origins["key",]
+    assert isinstance(origin, TextOrigin)
+    read = layer.data["key"] if text is None else text
+    before = read[: read.rindex(part)]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return origin.of_part(read, line, column).removeprefix(f"{path}:")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("key: a >> b", "1:11"),
+        ("key: 'a >> b'", "1:12"),
+        ('key:   "a >> b"', "1:14"),
+        ("key:\n  a >>\n  b", "3:3"),
+        ("key: |\n  a\n\n   >> b\n", "4:7"),
+        ("key: |2-  # why\n    a\n      >> b\n", "3:10"),
+        ("key: >-\n\n  a\n  >> b\n", "4:6"),
+        ("other: 1\nkey: 中文 >> b", "2:12"),
+        ("key: a >> b + ${SIZE}", "1:11"),
+    ],
+)
+def test_a_part_of_a_text_is_found_however_the_text_is_written(
+    write: Write, text: str, place: str
+) -> None:
+    assert place_of(write, text, "b") == place
+
+
+def test_a_part_of_a_text_is_found_where_blanks_were_taken_away(write: Write) -> None:
+    assert place_of(write, "key: |\n  a\n    >> b\n", "b", "a\n>> b") == "3:8"
+
+
+def test_the_end_of_a_text_is_behind_its_last_character(write: Write) -> None:
+    origin = yaml_layer(write("my.yaml", "key: a >>  # more\n"), {}).origins["key",]
+
+    assert isinstance(origin, TextOrigin)
+    assert origin.of_part("a >>", 1, 5).endswith("my.yaml:1:10")
+
+
+@pytest.mark.parametrize("text", ["key: ${SIZE} >> b", 'key: "a \\u003e> b"', "key: 'it''s b'"])
+def test_a_part_behind_what_was_filled_in_has_the_place_of_the_text(
+    write: Write, text: str
+) -> None:
+    assert place_of(write, text, "b") == "1"

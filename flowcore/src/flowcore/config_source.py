@@ -13,7 +13,7 @@ import yaml
 
 from flowcore.errors import ConfigError, did_you_mean
 from flowcore.validation import Origins
-from flowcore.yaml_text import MALFORMED, MAX_NODES, YamlLoader, parse_yaml
+from flowcore.yaml_text import MALFORMED, MAX_NODES, TextOrigin, YamlLoader, parse_yaml
 
 ENV_PREFIX = "FLOWCORE_"
 NOT_CONFIG = frozenset(
@@ -62,7 +62,7 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
                     "the file must hold a mapping, such as `backend: http`", f"{path}:1"
                 )
             origins = Origins()
-            _prepare(root, loader, path, environment, origins)
+            _prepare(root, loader, path, text, environment, origins)
             data: dict[str, Any] = loader.construct_document(root)  # pyright: ignore[reportUnknownMemberType]
         finally:
             loader.dispose()
@@ -159,6 +159,7 @@ def _prepare(
     root: yaml.MappingNode,
     loader: YamlLoader,
     path: Path,
+    text: str,
     environment: Mapping[str, str],
     origins: Origins,
 ) -> None:
@@ -188,6 +189,8 @@ def _prepare(
                 if key in seen and key != "<<":
                     raise ConfigError(f"the key {key!r} stands twice in one mapping", at)
                 seen.add(key)
+                if isinstance(value_node, yaml.ScalarNode):
+                    at = TextOrigin(at, str(path), text, value_node.start_mark.index)
                 origins[(*keys, key)] = at
                 pending.append(((*keys, key), value_node))
         elif isinstance(node, yaml.SequenceNode):

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from flowcore.errors import ExpressionError, OpDefinitionError, UnknownNameError, did_you_mean
 from flowcore.op import MAX_OPS, Op, check_op, check_tree
 from flowcore.registry import Registry
+from flowcore.yaml_text import TextOrigin
 
 MAX_CHARS = 32 * 1024
 MAX_DEPTH = 64
@@ -254,13 +255,12 @@ class _Compiler:
     def fail_at(
         self, line: int, column: int, message: str, cause: Exception | None = None
     ) -> NoReturn:
+        column = max(column, 1)
+        origin = self.origin
+        if isinstance(origin, TextOrigin):
+            origin = origin.of_part(self.source, line, column)
         raise ExpressionError(
-            message,
-            flow=self.flow,
-            line=line,
-            column=max(column, 1),
-            source=self.source,
-            origin=self.origin,
+            message, flow=self.flow, line=line, column=column, source=self.source, origin=origin
         ) from cause
 
 

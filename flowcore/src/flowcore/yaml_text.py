@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import yaml
 from yaml.composer import ComposerError
@@ -55,6 +55,52 @@ class YamlLoader(yaml.SafeLoader):
 
 
 YamlLoader.add_constructor("tag:yaml.org,2002:int", YamlLoader.construct_yaml_int)
+
+
+class TextOrigin(str):
+    """Where a text was said, such as ``"my.yaml:5"``, which also finds the parts of that text.
+
+    Args:
+        shown: Where its key stands.
+        file: Name of the file.
+        content: All that is in the file.
+        start: Where in that the text begins, however it is written.
+    """
+
+    __slots__ = ("_content", "_file", "_start")
+
+    def __new__(cls, shown: str, file: str, content: str, start: int) -> Self:
+        """Make it of the text that is shown, to which the rest is only attached."""
+        self = super().__new__(cls, shown)
+        self._file, self._content, self._start = file, content, start
+        return self
+
+    def of_part(self, text: str, line: int, column: int) -> str:
+        """Return file, line and column of a part of the text; just the origin if that is unclear.
+
+        Args:
+            text: The text as it was read; blanks and line ends may differ from those in the file.
+            line: The part's line in that text, from 1.
+            column: Its column in that line, from 1.
+        """
+        lines = text.split("\n")
+        before = "".join([*lines[: line - 1], lines[line - 1][: column - 1]])
+        wanted, solid = len("".join(before.split())), "".join(text.split())
+        content, index = self._content, self._start
+        if content[index] in "|>":
+            index = content.find("\n", index)
+        elif content[index] in "\"'":
+            index += 1
+        for character in solid[: wanted + 1]:
+            while content[index : index + 1].isspace():
+                index += 1
+            if content[index : index + 1] != character:
+                return str(self)  # a variable was filled in, or the text has escapes
+            index += 1
+        if wanted < len(solid):
+            index -= 1  # on it, not behind it
+        column = index - content.rfind("\n", 0, index)
+        return f"{self._file}:{content.count(chr(10), 0, index) + 1}:{column}"
 
 
 def parse_yaml(text: str) -> Any:
