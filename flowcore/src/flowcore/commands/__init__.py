@@ -11,6 +11,7 @@ NAMES = (
     "call",
     "chat",
     "check",
+    "completion",
     "doctor",
     "explain",
     "flows",
