@@ -6,13 +6,17 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
 from flowcore import __version__
 from flowcore.commands import NAMES
+from flowcore.commands.completing import offering
 from flowcore.errors import (
     BatchError,
     ConfigError,
@@ -20,6 +24,7 @@ from flowcore.errors import (
     InputError,
     PluginError,
     RegistryError,
+    UnknownNameError,
     did_you_mean,
 )
 
@@ -37,6 +42,8 @@ a bare name; several with commas) and a.b.c=value for any key of the configurati
 
 _SAID_WRONG = (ConfigError, RegistryError, PluginError, InputError, BatchError)
 """What whoever typed the command has to mend."""
+_SAID_WRONG_TO_SERVERS = frozenset({"invalid_input", "unknown_flow"})
+"""The same, where a server finds it."""
 
 
 class _UsageFailure(click.ClickException):
@@ -46,11 +53,32 @@ class _UsageFailure(click.ClickException):
 class _Group(click.Group):
     """Understands ``flowcore key=value …`` as ``flowcore serve key=value …``."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command, or answer a shell that asks how a line may go on."""
+        if "_FLOWCORE_COMPLETE" not in os.environ:
+            return super().main(*args, **kwargs)
+        from flowcore.completion.shells import register  # noqa: PLC0415 - only for shells
+
+        with suppress(Exception):  # a shell can do nothing with a traceback
+            register()
+            super().main(*args, **kwargs)
+        sys.exit(1)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Return commands, and settings, as they mean `serve`."""
+        items: list[Any] = super().shell_complete(ctx, incomplete)
+        if not items:
+            return offering("settings")(ctx, self.params[0], incomplete)
+        if "config=".startswith(incomplete):
+            items += offering("config_setting")(ctx, self.params[0], incomplete)
+        return items
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         first = args[0] if args else ""
         if first.startswith("--reload") or ("=" in first and not first.startswith("-")):
             args = ["serve", *args]
-        return super().parse_args(ctx, args)
+        with _dashes_explained():
+            return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return [*NAMES]
@@ -67,23 +95,27 @@ class _Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
         if args and args[0] not in NAMES and not args[0].startswith("-"):
             hint = did_you_mean(args[0], NAMES) or "; settings are written as key=value"
-            if args[0].endswith((".yaml", ".yml")):
+            if args[0].endswith((".yaml", ".yml")) or Path(f"{args[0]}.yaml").is_file():
                 hint = f"; did you mean config={args[0]}?"
             ctx.fail(f"no such command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _dashes_explained():
+                return super().invoke(ctx)
         except FlowcoreError as error:
-            said_wrong = isinstance(error, _SAID_WRONG)
-            note = (
-                f" ({ctx.obj})" if said_wrong and ctx.obj and "default.yaml" in str(error) else ""
-            )
+            # What a server says of a request is as wrong as what is said here of arguments.
+            code = getattr(error, "problem", {}).get("code", error.code)
+            said_wrong = isinstance(error, _SAID_WRONG) or code in _SAID_WRONG_TO_SERVERS
+            of_default = "default.yaml" in str(error) or isinstance(error, UnknownNameError)
+            note = f" ({ctx.obj})" if said_wrong and ctx.obj and of_default else ""
             kind = _UsageFailure if said_wrong else click.ClickException
-            raise kind(f"{error}{note}{_pointer(error)}") from error
+            raise kind(f"{error}{note}{_pointer(code)}") from error
         except BrokenPipeError:
             # The reader of our output has left, as `head` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -94,10 +126,21 @@ class _Group(click.Group):
             raise click.ClickException(f"cannot write the output: {error.strerror}") from error
 
 
-def _pointer(error: FlowcoreError) -> str:
+@contextmanager
+def _dashes_explained() -> Iterator[None]:
+    try:
+        yield
+    except click.NoSuchOption as error:
+        if not error.possibilities:
+            name = error.option_name.lstrip("-")
+            error.message += f" Settings and inputs are written without dashes: {name}=…"
+        raise
+
+
+def _pointer(code: str) -> str:
     from flowcore.explain import pointer  # noqa: PLC0415 - only for errors
 
-    line = pointer(error.code)
+    line = pointer(code)
     return f"\n{line}" if line else ""
 
 

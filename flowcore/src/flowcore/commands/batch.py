@@ -10,18 +10,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowcore.commands.configured import app_of, config_of, config_options
+from flowcore.commands.completing import offering
+from flowcore.commands.configured import app_of, config_of, config_options, settings_argument
 
 if TYPE_CHECKING:
     from flowcore.batch import BatchReport
 
 
 @click.command("batch")
-@click.argument("flow")
-@click.argument("source", metavar="INPUT")
-@click.argument("settings", nargs=-1, metavar="[SETTINGS]...")
-@click.option("-o", "--output", "target", required=True, metavar="FILE", help="Answers, as JSONL.")
-@click.option("--failed", metavar="FILE", help="Failures, as JSONL.  [default: beside -o, OUT.failed.jsonl]")
+@click.argument("flow", shell_complete=offering("flows"))
+@click.argument("source", metavar="INPUT", shell_complete=offering("files"))
+@settings_argument
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    metavar="FILE",
+    help="Answers, as JSONL.",
+    shell_complete=offering("files"),
+)
+@click.option(
+    "--failed",
+    metavar="FILE",
+    shell_complete=offering("files"),
+    help="Failures, as JSONL.  [default: beside -o, OUT.failed.jsonl]",
+)
 @click.option(
     *("-j", "--concurrency"), default=8, show_default=True, type=click.IntRange(1, 10_000),
     metavar="N", help="Rows that run at the same time.",

@@ -7,12 +7,13 @@ import sys
 
 import click
 
+from flowcore.commands.completing import offering
 from flowcore.commands.configured import app_of, config_of, config_options
 
 
 @click.command("call")
-@click.argument("flow")
-@click.argument("inputs", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("flow", shell_complete=offering("flows"))
+@click.argument("inputs", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=offering("inputs"))
 @config_options
 @click.option("--url", metavar="URL", help="Run the flow on this server instead of here.")
 @click.option("--json", "as_json", is_flag=True, help="Print each chunk as a line of JSON.")

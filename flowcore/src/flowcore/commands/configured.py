@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from flowcore.commands.completing import offering
+
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
     from flowcore.config import FlowConfig
@@ -16,17 +18,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def settings_argument(function: F) -> F:
     """Let a command take ``config=NAME`` and ``a.b.c=value``, as many as are given."""
-    return click.argument("settings", nargs=-1, metavar="[SETTINGS]...")(function)
+    return click.argument(
+        "settings", nargs=-1, metavar="[SETTINGS]...", shell_complete=offering("settings")
+    )(function)
 
 
 def config_options(function: F) -> F:
     """Let a command whose arguments mean something else take ``-c NAME`` and ``-s A.B=VALUE``."""
     overrides = click.option(
-        *("-s", "--set", "overrides"), multiple=True, metavar="A.B=VALUE", help="Override a key."
-    )
+        *("-s", "--set", "overrides"), multiple=True, metavar="A.B=VALUE", help="Override a key.",
+        shell_complete=offering("overrides"),
+    )  # fmt: skip
     names = click.option(
-        *("-c", "--config", "names"), multiple=True, metavar="NAME", help="Config to load."
-    )
+        *("-c", "--config", "names"), multiple=True, metavar="NAME", help="Config to load.",
+        shell_complete=offering("configs"),
+    )  # fmt: skip
     return names(overrides(function))
 
 

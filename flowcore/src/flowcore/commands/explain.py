@@ -6,9 +6,11 @@ import json
 
 import click
 
+from flowcore.commands.completing import offering
+
 
 @click.command("explain")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=offering("codes"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(code: str | None, as_json: bool) -> None:
     """Explain the error CODE, or list all codes.
