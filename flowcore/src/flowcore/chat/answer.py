@@ -29,6 +29,9 @@ class AnswerView:
 
     Args:
         console: The terminal.
+
+    Attributes:
+        anything: Whether there was anything to show.
     """
 
     def __init__(self, console: Console) -> None:
@@ -37,7 +40,7 @@ class AnswerView:
         self._kind: ChunkEnum | None = None
         self._section: Section | None = None
         self._done: list[Line] = []
-        self._anything = False
+        self.anything = False
         dots = "dots" if console.encoding.startswith("utf") else "line"
         self._spinner: Spinner | None = Spinner(dots, Text("Ctrl-C stops", "dim"), style="dim")
         self._waiting = self._spinner
@@ -66,11 +69,6 @@ class AnswerView:
                 return
         self._schedule()
 
-    def say(self, text: str) -> None:
-        """Show lines that are no part of the answer above what is still changing."""
-        self._done += self._console.render_lines(Text(printable(text), style="dim"), pad=False)
-        self._schedule()
-
     def close(self) -> None:
         """Draw what is left, for ever."""
         if self._timer is not None:
@@ -88,9 +86,9 @@ class AnswerView:
         self._section = self._kind = None
 
     def _separate(self) -> None:
-        if self._anything:
+        if self.anything:
             self._done.append([])
-        self._anything = True
+        self.anything = True
 
     def _one_line(self, text: Text) -> Line:
         text.truncate(self._console.width, overflow="ellipsis")

@@ -26,6 +26,8 @@ _STYLE = Style.from_dict(
         "completion-menu.completion.current": "noinherit reverse",
         "completion-menu.meta.completion": "noinherit ansibrightblack",
         "completion-menu.meta.completion.current": "noinherit ansibrightblack",
+        "scrollbar.background": "noinherit",
+        "scrollbar.button": "noinherit",
     }
 )
 

@@ -30,7 +30,9 @@ class TerminalScreen:
     def __init__(self, keyboard: Keyboard) -> None:
         self._keyboard = keyboard
         self._console = Console(highlight=False)
-        self._view: AnswerView | None = None
+        self._answering = False
+        self._at_top = True
+        self._log: list[str] = []
 
     async def read(self) -> str | None:
         """Return what the user enters next, or None at the end."""
@@ -60,27 +62,37 @@ class TerminalScreen:
         self._console.print()
         with silent(), _interrupts(stop):
             self._console.show_cursor(show=False)
-            view = self._view = AnswerView(self._console)
+            view = AnswerView(self._console)
+            self._answering = True
             try:
                 yield view
             finally:
-                self._view = None
+                self._answering = False
                 view.close()
+                self._at_top = not view.anything
                 self._console.show_cursor(show=True)
+        for record in self._log:
+            self.say(record)
+        self._log.clear()
 
     def conclude(self, reply: Reply) -> None:
         """Show how an answer ended."""
         if reply.error:
             self.complain(reply.error)
-        self._console.print()
+        if reply.error or not self._at_top:
+            self._console.print()
         self.say(reply.summary)
 
     def say(self, text: str) -> None:
         """Show something that is no part of the conversation."""
-        if self._view is not None:
-            self._view.say(text)
+        self._console.print(Text(printable(text), style="dim"))
+
+    def log(self, text: str) -> None:
+        """Show a record of the log, after the answer that is coming."""
+        if self._answering:
+            self._log.append(text)
         else:
-            self._console.print(Text(printable(text), style="dim"))
+            self.say(text)
 
     def complain(self, text: str) -> None:
         """Show that something is wrong."""
@@ -113,7 +125,7 @@ class _LogToScreen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if hasattr(record, "error_id") and not record.exc_info:
             return  # the end of the answer tells the same
-        self._screen.say(self.format(record))
+        self._screen.log(self.format(record))
 
 
 @contextmanager

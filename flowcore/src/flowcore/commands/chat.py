@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import click
 
@@ -42,9 +43,11 @@ def command(
     )
     try:
         failures = chat_with_server(app, url, flow, pairs) if url else chat_here(app, flow, pairs)
+        code = 1 if failures else 0
     except KeyboardInterrupt:
+        code = 130
+    if any(not thread.daemon for thread in threading.enumerate()[1:]):
+        # At its usual end, Python would wait for the threads of sync ops whose runs were stopped.
         sys.stdout.flush()
-        # At its usual end, Python would wait for the thread of a sync op, or that reads.
-        os._exit(130)
-    if failures:
-        raise SystemExit(1)
+        os._exit(code)
+    raise SystemExit(code)
