@@ -8,6 +8,7 @@ const STATES = ["started", "finished", "failed", "cancelled"];
 export class Graph {
   #card = byId("graph");
   #drawing = byId("drawing");
+  #running = new Map();
 
   show(flow) {
     this.#card.hidden = !flow.graph;
@@ -15,12 +16,17 @@ export class Graph {
   }
 
   clear() {
+    this.#running.clear();
     for (const node of this.#drawing.querySelectorAll("[data-op]")) node.classList.remove(...STATES);
   }
 
   // An op of the run has begun or ended.
   mark({ op, state }) {
     if (!STATES.includes(state)) return;
+    // An op may be called several times at once.
+    const count = (this.#running.get(op) ?? 0) + (state === "started" ? 1 : -1);
+    this.#running.set(op, count);
+    if (state !== "started" && count > 0) return;
     for (const node of this.#drawing.querySelectorAll("[data-op]")) {
       if (node.dataset.op !== op) continue;
       node.classList.remove(...STATES);
