@@ -66,8 +66,8 @@ class Snapshot:
             path: now for path, seen in self._files.items() if (now := _signature(path)) != seen
         }
         for folder, names in self._names.items():
-            for name in self._list(folder) - names:
-                changed[folder / name] = _signature(folder / name)
+            new = {folder / name for name in self._list(folder) - names} - self._files.keys()
+            changed |= {path: _signature(path) for path in new}
         return dict(sorted(changed.items()))
 
     def renew(self) -> None:
