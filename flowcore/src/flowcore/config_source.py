@@ -13,6 +13,7 @@ import yaml
 
 from flowcore.errors import ConfigError, did_you_mean
 from flowcore.validation import Origins
+from flowcore.yaml_fault import pointed_at, yaml_fault
 from flowcore.yaml_text import MALFORMED, MAX_NODES, TextOrigin, YamlLoader, parse_yaml
 
 ENV_PREFIX = "FLOWCORE_"
@@ -28,8 +29,6 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 _TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")
 )
-# YAML knows more of them than other files do.
-_LINE_BREAK = re.compile("[\n\x85\u2028\u2029]")
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})")
 
 
@@ -67,14 +66,9 @@ def yaml_layer(path: Path, environment: Mapping[str, str]) -> Layer:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        message = f"not valid YAML: {error.problem or error.context}"
-        if error.problem_mark and "${" in _LINE_BREAK.split(text)[error.problem_mark.line]:
-            message += '; between { } or [ ], write a variable in quotes: "${NAME}"'
-        snippet = error.problem_mark.get_snippet() if error.problem_mark else None
-        if snippet and snippet.split("\n")[0].strip():
-            message += f"\n{snippet}"
-        raise ConfigError(message, f"{path}:{line}") from None
+        message, line, column = yaml_fault(error, text)
+        message = f"not valid YAML: {message}{pointed_at(text, line, column)}"
+        raise ConfigError(message, f"{path}:{line}:{column}") from None
     except (OSError, yaml.YAMLError, *MALFORMED) as error:
         raise ConfigError(f"cannot be read: {error}", str(path)) from None
     return Layer(data, origins)
