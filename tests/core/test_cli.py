@@ -19,6 +19,7 @@ from flowcore import (
     BaseService,
     C,
     FlowApp,
+    FlowcoreError,
     FlowResponse,
     FlowStreamChunk,
     ServiceSettings,
@@ -136,7 +137,14 @@ def test_the_installed_script_runs_a_flow() -> None:
     ("args", "said"),
     [
         (["chekc"], "no such command 'chekc'; did you mean 'check'?"),
-        (["my"], "no such command 'my'; settings are written as key=value"),
+        (["tea"], "no such command 'tea'; settings are written as key=value"),
+        (["my"], "no such command 'my'; did you mean config=my?"),
+        (["--port", "80"], "Settings and inputs are written without dashes: port=…"),
+        (["serve", "--port=80"], "are written without dashes: port=…"),
+        (["call", "echo", "--query", "a"], "are written without dashes: query=…"),
+        (["check", "config=my", "port=80"], "unknown key 'port'; did you mean 'http.port'?"),
+        (["call", "tea", "-c", "my"], "unknown flow 'tea'; there are 'echo', 'fail'"),
+        (["call", "tea"], "(no config=NAME was given, so that is `default`)"),
         (["check", "my"], "settings are written as key=value, not 'my'"),
         (["config=nope"], "no config 'nope'"),
         (["check", "config=my", "langage=en"], "unknown key 'langage'; did you mean 'language'?"),
@@ -359,6 +367,13 @@ class BlockOp(BaseOp):
 # --- call --url
 
 
+class RefusedError(FlowcoreError):
+    """What a client of a service raises that tells of problems, as that of HTTP does."""
+
+    code = "http_error"
+    problem: Mapping[str, str] = {"code": "invalid_input"}
+
+
 class FakeClient:
     """A server of the scheme `fake`, as far as `flowcore call --url` talks to one."""
 
@@ -382,6 +397,8 @@ class FakeClient:
 
     async def execute_flow(self, flow: str, /, **inputs: Any) -> FlowResponse:
         self.calls.append(inputs)
+        if inputs.get("n") == 13:
+            raise RefusedError("422: n: no luck")
         return FlowResponse(answer="plain answer")
 
     async def execute_stream_flow(
@@ -417,6 +434,13 @@ def test_call_runs_a_flow_on_a_server_of_any_service_that_is_installed() -> None
     assert (stream.exit_code, stream.stdout) == (0, "streamed\n")
     assert (failed.exit_code, "remote fire" in failed.stderr) == (1, True)
     assert FakeClient.calls[0] == {"n": 5, "q": "5"}
+
+
+@pytest.mark.usefixtures("fake_server")
+def test_inputs_that_the_server_refuses_have_the_exit_code_of_those_that_are_refused_here() -> None:
+    message = refused("call", "plain", "--url", "fake://there:1", "n=13", code=2)
+
+    assert message == "Error: 422: n: no luck\nMore: flowcore explain invalid_input\n"
 
 
 @pytest.mark.usefixtures("fake_server")

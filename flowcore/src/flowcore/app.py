@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import (
-    AsyncExitStack,
-    asynccontextmanager,
-)
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
-from traceback import extract_tb
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import anyio
 
 from flowcore.config import FlowConfig, load_config
+from flowcore.entrance import async_entrance
 from flowcore.errors import (
     AppBusyError,
     AppClosedError,
@@ -37,6 +31,7 @@ from flowcore.schema import FlowResponse
 from flowcore.service import BaseService
 from flowcore.stream import ChunkStream, TraceStream, leave, read_response
 from flowcore.tasks import RunTasks
+from flowcore.user_module import import_user_module
 from flowcore.user_op import UserOp
 from flowcore.validation import validate_section
 
@@ -72,7 +67,9 @@ class FlowApp:
         self.config = config if isinstance(config, FlowConfig) else load_config(config, *overrides)
         self.plugins = PluginHost()
         for index, module in enumerate(self.config.imports):
-            self.plugins.add(_import(module, self.config.origins.find(("imports", index))))
+            self.plugins.add(
+                import_user_module(module, self.config.origins.find(("imports", index)))
+            )
         for plugin in plugins:
             self.plugins.add(plugin)
         self.plugins.add_user_code()
@@ -161,7 +158,10 @@ class FlowApp:
         template = self.flows[flow]
         values = template.validate(inputs)
         if len(self.runs) >= self.config.max_concurrent_runs:
-            raise AppBusyError(f"{len(self.runs)} runs are running, as many as are allowed")
+            raise AppBusyError(
+                f"{len(self.runs)} runs are in progress, as many as max_concurrent_runs allows; "
+                "try again later, or raise it"
+            )
         run = Run(
             flow,
             values,
@@ -216,7 +216,7 @@ class FlowApp:
         """
         return await read_response(self.start(flow, inputs))
 
-    @asynccontextmanager
+    @async_entrance
     async def stream(self, flow: str, /, **inputs: Any) -> AsyncGenerator[ChunkStream]:
         """Run a flow and iterate over its chunks; leaving the block cancels what still runs.
 
@@ -236,7 +236,7 @@ class FlowApp:
         finally:
             await leave(run)
 
-    @asynccontextmanager
+    @async_entrance
     async def trace(self, flow: str, /, **inputs: Any) -> AsyncGenerator[TraceStream]:
         """Run a flow and iterate over its chunks, as :meth:`stream` does, and over its ops' events.
 
@@ -296,6 +296,9 @@ class FlowApp:
                 known = [*FlowConfig.model_fields, *services]
                 hint = self.plugins.hint(name)
                 error = UnknownNameError("key", name, known, hint)
+                for service in services:
+                    if name in services[service].Settings.model_fields:
+                        error = f"unknown key {name!r}; did you mean '{service}.{name}'?"
                 raise ConfigError(str(error), origin)
             validate_section(services[name].Settings, section or {}, self.config.origins, (name,))
 
@@ -337,25 +340,3 @@ def _flow_of(name: str, op: Op, language: str) -> Flow:
         return Flow(name, check_op(op, f"flow {name!r}"), language=language)
     except OpDefinitionError as error:
         raise ConfigError(str(error)) from None
-
-
-def _import(module: str, origin: str) -> ModuleType:
-    # Console scripts do not look for modules in the current folder, `python -m` does.
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(module)
-    # The user's own module may raise anything; the cause goes along.
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"cannot import {module!r}: {_cause(error, module)}", origin) from error
-
-
-def _cause(error: BaseException, module: str) -> str:
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, ModuleNotFoundError) and error.name == module:
-        return f"{text}; it is looked for in {Path.cwd()} and among what is installed"
-    frames = [
-        frame for frame in extract_tb(error.__traceback__) if "importlib" not in frame.filename
-    ]
-    return f"{text} ({frames[-1].filename}:{frames[-1].lineno})"

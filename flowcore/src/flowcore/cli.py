@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -55,7 +55,7 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command, or answer a shell that asks how a line may go on."""
-        if "_FLOWCORE_COMPLETE" not in os.environ:
+        if not os.environ.get("_FLOWCORE_COMPLETE"):
             return super().main(*args, **kwargs)
         from flowcore.completion.shells import register  # noqa: PLC0415 - only for shells
 
@@ -127,14 +127,15 @@ class _Group(click.Group):
 
 
 @contextmanager
-def _dashes_explained() -> Iterator[None]:
+def _dashes_explained() -> Generator[None]:
     try:
         yield
     except click.NoSuchOption as error:
-        if not error.possibilities:
-            name = error.option_name.lstrip("-")
-            error.message += f" Settings and inputs are written without dashes: {name}=…"
-        raise
+        option = error.option_name
+        text = f"Settings and inputs are written without dashes: {option.lstrip('-')}=…"
+        raise click.NoSuchOption(
+            option, f"{error.message} {text}", error.possibilities, error.ctx
+        ) from None
 
 
 def _pointer(code: str) -> str:

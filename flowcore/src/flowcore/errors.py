@@ -30,6 +30,11 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+MIN_PREFIX = 3
+"""How many characters of a name are enough to guess the whole by its beginning."""
+MAX_LISTED = 6
+"""How many names a message lists where none of them is near."""
+
 
 class FlowcoreError(Exception):
     """Base of all errors that flowcore raises by itself."""
@@ -93,7 +98,11 @@ class UnknownNameError(RegistryError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
-        message = f"unknown {kind} {name!r}{did_you_mean(name, known)}"
+        message = f"unknown {kind} {name!r}"
+        if guess := did_you_mean(name, known):
+            message += guess
+        elif 0 < len(known) <= MAX_LISTED:
+            message += f"; there {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known))}"
         if hint:
             message += f"; {hint}"
         elif not known:
@@ -250,5 +259,8 @@ class AppClosedError(FlowcoreError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest known name, or an empty string."""
-    matches = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
+    known = list(known)
+    matches = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.6)
+    if not matches and len(name) >= MIN_PREFIX:
+        matches = [each for each in known if each.lower().startswith(name.lower())]
     return f"; did you mean {matches[0]!r}?" if matches else ""

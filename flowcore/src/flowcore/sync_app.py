@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from flowcore.app import ConfigSource, FlowApp
 from flowcore.config import FlowConfig
+from flowcore.entrance import entrance
 from flowcore.errors import AppClosedError
 from flowcore.flow import Flow
 from flowcore.op import Op
@@ -60,7 +61,7 @@ class SyncFlowApp:
         """Run a flow to its end and return its answer; see :meth:`FlowApp.execute`."""
         return self._open_portal().call(partial(self.app.execute, flow, **inputs))
 
-    @contextmanager
+    @entrance
     def stream(self, flow: str, /, **inputs: Any) -> Generator[Iterator[FlowStreamChunk]]:
         """Run a flow and iterate over its chunks; see :meth:`FlowApp.stream`."""
         portal = self._open_portal()
