@@ -5,7 +5,21 @@ from __future__ import annotations
 FROM_REGISTRIES = "installs from package registries; CI runs it from a clean clone"
 INSTALLS = "installs packages; tests/packaging installs the same distributions from wheels"
 
+CHANGES = "changes the machine: its users and services"
+NO_ENGINE = "needs a container engine; the tests follow the Dockerfile by themselves"
+
 NOT_RUN: dict[str, str] = {
+    """\
+sudo useradd --system --home-dir /srv/explain --shell /usr/sbin/nologin explain
+sudo install --mode=600 explain.env /etc/explain.env
+sudo install --mode=644 explain.service /etc/systemd/system/
+sudo systemctl daemon-reload
+sudo systemctl enable --now explain
+""": CHANGES,
+    """\
+docker build --tag explain .
+docker run --rm --publish 127.0.0.1:8002:8002 --env FLOW_LLM_API_KEY --stop-timeout 50 explain
+""": NO_ENGINE,
     """\
 python3 -m venv .venv && .venv/bin/pip install --quiet "nox[uv]" && .venv/bin/nox -s demo
 """: FROM_REGISTRIES,

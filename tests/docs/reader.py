@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,12 +26,13 @@ from flowcore import ConfigError, FlowApp, load_config
 from tests.nginx import PORT as NGINX
 from tests.nginx import running_nginx
 
+from .deployment import image_command, unit_command
 from .markdown import Block
 
 PORT = "8002"
 SERVING = re.compile(r"(?:serving at|Running on) http://127\.0\.0\.1:(\d+)")
 # `flowcore config=…`: without a subcommand, settings mean that a server is started.
-STARTS_SERVER = re.compile(r"flowcore (serve )?config=\S+( [\w.]+=\S+)*|hypercorn .*")
+STARTS_SERVER = re.compile(r"flowcore (serve )?((--reload|--reload-include \S+) )*config=\S+( [\w.]+=\S+)*|hypercorn .*")
 PATIENCE = 60
 """How long one command may take, in seconds, on a busy machine."""
 
@@ -136,7 +138,20 @@ class Reader:
         for text in block.text.splitlines() if block.file.endswith(".jsonl") else [block.text]:
             json.loads(text)
 
+    def _dockerfile(self, block: Block) -> None:
+        command, health_check, environment = image_command(self.folder / block.file)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setitem(self.environment, name, value)
+            self._serve(command)
+        self._run(self._localised(shlex.join(health_check)))
+        self._stop_server()
+
     def _ini(self, block: Block) -> None:
+        if block.file.endswith(".service"):
+            self._serve(unit_command(self.folder / block.file))
+            self._stop_server()
+            return
         assert all(dotenv_values(stream=io.StringIO(block.text)).values())
 
     # --- what they need ---
