@@ -173,6 +173,21 @@ def test_a_changed_op_that_fails_is_told_once(project: pytest.Pytester) -> None:
     assert outcomes(project) == {"failed": 1}
 
 
+def test_a_failure_for_another_reason_shows_what_the_cassette_did_not_have(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(test_ask=CASSETTE_TEST.replace("AskOp", "CarefulOp"))
+    assert outcomes(project) == {"passed": 1}
+    project.makepyfile(ops=OP.replace("What is it?", "What is that?"))
+
+    result = project.runpytest_subprocess()
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E*AssertionError*", "*- cassette -*", "+  content: What is that?"]
+    )
+
+
 def test_recordings_that_nobody_asks_for_are_told_on_demand(project: pytest.Pytester) -> None:
     test = """
     from flowcore import ModelSettings

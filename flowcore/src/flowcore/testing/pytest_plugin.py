@@ -6,7 +6,7 @@ Each run of pytest imports it wherever flowcore is installed: all else is import
 from __future__ import annotations
 
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,14 @@ import pytest
 if TYPE_CHECKING:
     from flowcore.testing.fixtures import (
         CassetteFixture,
+        Cassettes,
         FlowAppFixture,
         RunOpFixture,
         ScriptedLLMFixture,
     )
     from flowcore.testing.running import AppUnderTest
+
+_CASSETTES: pytest.StashKey[Cassettes] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +41,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     except (ValueError, ArgumentError):
         # Another plugin has an option of this name. That must not end their run.
         return
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what a cassette did not have beside a failure that does not say so itself."""
+    report = yield
+    if report.when == "call" and report.failed and (cassettes := item.stash.get(_CASSETTES, None)):
+        told = report.longreprtext
+        for miss in cassettes.misses():
+            if miss.partition("\n")[0] not in told:
+                report.sections.append(("cassette", miss))
+    return report
 
 
 @pytest.fixture
@@ -78,8 +95,9 @@ def cassette(request: pytest.FixtureRequest) -> Iterator[CassetteFixture]:
     mode: Any = request.config.getoption("flowcore_record", default=None)
     folder = request.path.parent / "cassettes"
     cassettes = Cassettes(folder, cassette_name(request.node.nodeid), mode or default_mode())
+    request.node.stash[_CASSETTES] = cassettes
     failed = request.session.testsfailed
     yield cassettes.make
-    # A test that failed has said so; one that passed may have an op that got over it.
+    # A test that failed shows it already; one that passed may have an op that got over it.
     if request.session.testsfailed == failed and (complaints := cassettes.complaints()):
         pytest.fail("\n".join(complaints), pytrace=False)
