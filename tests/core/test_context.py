@@ -190,3 +190,12 @@ async def test_a_sync_op_that_takes_the_async_method_is_told() -> None:
 
     with pytest.raises(ChunkError, match="add_stream_chunk_sync"):
         await run_op(SyncOp())
+
+
+async def test_a_chunk_that_is_not_awaited_is_warned_of_by_the_name_that_was_typed() -> None:
+    class ForgetfulOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            self.context.add_stream_chunk(FlowStreamChunk(chunk="lost"))  # pyright: ignore[reportUnusedCoroutine]
+
+    with pytest.warns(RuntimeWarning, match=r"'FlowContext\.add_stream_chunk' was never awaited"):
+        await run_op(ForgetfulOp())

@@ -962,3 +962,43 @@ async def test_a_run_leaves_running_exactly_once_and_tells_observers_of_it() -> 
         ("failed", RunState.FAILED),
         ("cancelled", RunState.CANCELLED),
     ]
+
+
+# --- values that are lost
+
+
+class ReturningOp(BaseAsyncOp):
+    answers: bool = False
+
+    async def async_execute(self) -> str:
+        if self.answers:
+            self.context.response.answer = "hello"
+        return "hello"
+
+
+class ReturningSyncOp(BaseOp):
+    def execute(self) -> str:
+        return "hello"
+
+
+@pytest.mark.parametrize("op", [ReturningOp, ReturningSyncOp])
+async def test_a_value_that_is_returned_and_makes_no_answer_is_told_once(
+    op: type[BaseAsyncOp | BaseOp], caplog: pytest.LogCaptureFixture
+) -> None:
+    flow = f"lost_{op.__name__}_{id(caplog)}"
+    async with FlowApp({}, flows={flow: op()}) as app:
+        for _ in range(2):
+            assert (await app.execute(flow)).answer == ""
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"flow {flow!r} has no answer, though op 'returning_")
+    assert "self.context.response.answer = …" in record.getMessage()
+
+
+async def test_a_value_that_is_returned_beside_an_answer_is_no_matter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with FlowApp({}, flows={"say": ReturningOp(answers=True)}) as app:
+        assert (await app.execute("say")).answer == "hello"
+
+    assert caplog.records == []

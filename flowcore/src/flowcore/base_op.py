@@ -51,6 +51,8 @@ class BaseAsyncOp(UserOp):
     async def _attempt(self) -> Any:
         await self.async_before_execute()
         result = await self.async_execute()
+        if result is not None:
+            self.run.returned_by = self.name
         await self.async_after_execute()
         return result
 
@@ -111,6 +113,8 @@ class BaseOp(UserOp):
     def _attempt_here(self) -> Any:
         self.before_execute()
         result = self.execute()
+        if result is not None:
+            self.run.returned_by = self.name
         self.after_execute()
         return result
 

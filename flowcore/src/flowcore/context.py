@@ -75,6 +75,9 @@ class FlowContext:
             _set(self, "emitted", self.emitted + 1)
             await run.send(owned, self._op)
 
+    # Python names the coroutine where `await` was forgotten.
+    _send.__qualname__ = add_stream_chunk.__qualname__
+
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""
         from_worker(self._send, chunk)

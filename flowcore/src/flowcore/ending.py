@@ -13,12 +13,13 @@ from pydantic_core import from_json
 from flowcore.errors import FlowcoreError, InputError, RunFailedError, RunTimeoutError
 from flowcore.failure import error_text, user_traceback
 from flowcore.payload import json_bytes
-from flowcore.schema import ChunkEnum, FlowStreamChunk
+from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 
 logger = logging.getLogger("flowcore")
 
 _PUBLIC_ERRORS = (InputError, RunFailedError, RunTimeoutError)
 """Errors whose text was written for callers."""
+_warned: set[tuple[str, str]] = set()
 
 
 class RunState(StrEnum):
@@ -78,3 +79,14 @@ def cancelled_chunk(run_id: str, flow: str, reason: str) -> FlowStreamChunk:
         chunk=f"the run was cancelled ({reason})",
         metadata={"code": "cancelled", "reason": reason},
     )
+
+
+def warn_of_lost_value(flow: str, op: str, response: FlowResponse) -> None:
+    """Log, once, that an op returned a value and that the answer of its flow is empty."""
+    if response.success and not response.metadata and (flow, op) not in _warned:
+        _warned.add((flow, op))
+        logger.warning(
+            "flow %r has no answer, though op %r returned a value: an op answers with "
+            "self.context.response.answer = …, or with chunks",
+            *(flow, op),
+        )

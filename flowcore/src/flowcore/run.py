@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from flowcore.channel import Channel, OwnedChunk
 from flowcore.cleanup import Cleanup
 from flowcore.emission import check_chunk, own_answer, own_pieces, text_chunk, text_size
-from flowcore.ending import RunState, cancelled_chunk, error_chunk
+from flowcore.ending import RunState, cancelled_chunk, error_chunk, warn_of_lost_value
 from flowcore.errors import ChunkError, RunCancelledError, RunTimeoutError
 from flowcore.failure import error_text, outcome
 from flowcore.limits import RunLimits
@@ -44,6 +44,7 @@ class Run:
         failure: The error chunk with which a run ends that has failed or was cancelled; else None.
         cancel_reason: Who cancelled the run, such as ``"client"``; else empty.
         abandoned: Whether the run ended without ops that ignored their cancellation.
+        returned_by: Name of the last op that returned a value; else empty.
         active_ops: The ops that are running.
         cleanup: The cleanup of ops that were cancelled.
         trace: What tells of its ops, if that was asked for; else None.
@@ -65,6 +66,7 @@ class Run:
     _cancelled = 0.0
     _finished: anyio.Event | None = None
     _stopped_by: Exception | None = None
+    returned_by = ""
     _answered = False
     _ended_by = ""
     _drop_logged = False
@@ -334,6 +336,8 @@ class Run:
                 answer = own_answer(self.response, self.id, self.flow, self.limits.max_chunk_bytes)
                 last = [] if self._answered else answer
                 self.chunks += len(last)
+                if self.returned_by and not self.chunks:
+                    warn_of_lost_value(self.flow, self.returned_by, self.response)
             except ChunkError as fault:
                 state, error = RunState.FAILED, fault
         if state is not RunState.DONE:
