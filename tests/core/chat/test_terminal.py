@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -186,3 +188,18 @@ def test_a_server_is_conversed_with_in_the_same_way(start: Start, server: str, p
     chat.wait_for_prompt()
     assert "'two' after ['one'" in chat.ask("two")
     assert (project / "cancelled").exists()
+
+
+def test_without_an_input_there_is_no_conversation(project: Path, environment: Mapping[str, str]):
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join([*CHAT, '-c', 'talk'])} <&-"],
+        cwd=project,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "there is no standard input" in done.stderr

@@ -26,6 +26,8 @@ class PlainScreen:
 
     async def read(self) -> str | None:
         """Return the next line, or None at the end."""
+        if sys.stdin.isatty():
+            click.echo("> ", nl=False, err=True)
         line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
         return line.rstrip("\r\n") if line else None
 

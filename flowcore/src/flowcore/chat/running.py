@@ -12,6 +12,7 @@ from flowcore.calling import connected, described_flows, run_until_interrupt
 from flowcore.chat.partner import AppPartner, Partner, ServerPartner
 from flowcore.chat.plain import PlainScreen
 from flowcore.chat.session import COMMANDS, Session
+from flowcore.errors import ConfigError
 
 
 def chat_here(app: FlowApp, flow: str | None, inputs: Mapping[str, str]) -> int:
@@ -59,6 +60,9 @@ def _converse(
     flow: str | None,
     inputs: Mapping[str, str],
 ) -> int:
+    if sys.stdin is None:  # it was closed by who started the program
+        raise ConfigError("there is no standard input to read questions from")
+
     async def converse() -> int:
         async with partner() as there:
             if not _is_terminal():
