@@ -386,7 +386,7 @@ def test_a_flow_with_a_wrong_parameter_stops_the_start(write: Callable[[str, str
           "    async def async_execute(self): ...\n")  # fmt: skip
     write("typed.yaml", "imports: [typed_ops]\nflow:\n  f:\n    flow_content: TypedOp(top_k='5')\n")
 
-    with pytest.raises(ExpressionError, match=r"typed.yaml:4: .* write top_k=5, without quotes"):
+    with pytest.raises(ExpressionError, match=r"typed.yaml:4:\d+: .* write top_k=5, without quotes"):
         FlowApp("typed.yaml")
 
 

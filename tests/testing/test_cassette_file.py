@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flowcore import BackendError, ChunkEnum, FlowStreamChunk
 from flowcore.testing import Recording
 from flowcore.testing.cassette_file import HEADER, read, write
+from tests.docs.markdown import ROOT, blocks
 
 PATH = Path("c.yaml")
 AWKWARD = (
@@ -108,3 +109,19 @@ def test_a_file_that_is_no_cassette_is_refused(text: str, said: str) -> None:
     assert str(caught.value).startswith("c.yaml cannot be read as a cassette")
     assert said in str(caught.value)
     assert caught.value.code == "cassette_invalid"
+
+
+def test_the_file_in_the_reference_is_a_cassette() -> None:
+    (shown,) = [block.text for block in blocks(ROOT / "docs/reference/testing.md")]
+    PATH.write_text(shown, encoding="utf-8")
+
+    (recording,) = read(PATH)
+
+    assert [chunk.chunk_type for _, chunk in recording.chunks] == [
+        "think",
+        "answer",
+        "answer",
+        "usage",
+    ]
+    write(PATH, [recording])
+    assert PATH.read_text(encoding="utf-8") == HEADER + shown

@@ -59,7 +59,7 @@ class CassetteSettings(ModelSettings):
     model_name: str = ""
     file: Path
     wraps: dict[str, Any] = Field(default_factory=dict)
-    mode: Mode = Field(default_factory=default_mode)
+    mode: Mode | None = None
     speed: float = Field(default=0, ge=0)
     repeat: bool = False
     ignore: list[str] = Field(default_factory=list[str])
@@ -69,6 +69,15 @@ class CassetteSettings(ModelSettings):
     def wrapped_name(self) -> str:
         """Name of the wrapped model."""
         return str(self.wraps.get("model_name", ""))
+
+    def open(self) -> Cassette:
+        """Open the cassette.
+
+        Raises:
+            BackendError: If there is none, and none is to be recorded.
+        """
+        mode = self.mode or default_mode()
+        return Cassette(self.file, mode, repeat=self.repeat, ignore=self.ignore)
 
 
 class _Source(Generic[B]):
@@ -268,8 +277,7 @@ def cassette_llm(
         settings["wraps"] = dict(wraps)
     given = wraps if isinstance(wraps, BaseLLM) else None
     checked = CassetteSettings(**settings)
-    own = cassette or Cassette(checked.file, checked.mode, repeat=repeat, ignore=ignore)
-    llm = CassetteLLM(checked, cassette=own, wraps=given)
+    llm = CassetteLLM(checked, cassette=cassette or checked.open(), wraps=given)
     # Nobody closes it: what it makes belongs to the event loop of one call.
     llm.source.keeps = False
     return llm
@@ -289,11 +297,10 @@ def secrets_of(settings: BaseModel) -> list[str]:
 def _cassette(settings: CassetteSettings) -> Cassette:
     # Two entries that record into one file must not each write their own half of it.
     place = settings.file.resolve()
-    if settings.mode != "none" and (known := _recorders.get(place)) is not None:
+    mode = settings.mode or default_mode()
+    if mode != "none" and (known := _recorders.get(place)) is not None:
         return known
-    cassette = Cassette(
-        settings.file, settings.mode, repeat=settings.repeat, ignore=settings.ignore
-    )
+    cassette = settings.open()
     if cassette.is_recording:
         _recorders[place] = cassette
     return cassette
