@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import click
 
+HELP = """Print the script that completes commands in SHELL.
 
-@click.command("completion")
+\b
+bash:        eval "$(flowcore completion bash)"
+zsh:         eval "$(flowcore completion zsh)"
+fish:        flowcore completion fish | source
+PowerShell:  flowcore completion powershell | Out-String | Invoke-Expression
+
+The line belongs into the file that the shell reads at its start: .bashrc, .zshrc, config.fish,
+$PROFILE.
+"""
+
+
+@click.command("completion", help=HELP)
 @click.argument("shell", type=click.Choice(["bash", "fish", "powershell", "zsh"]))
-def command(shell: str) -> None:
-    r"""Print the script with which SHELL completes flowcore's commands.
-
-    \b
-    bash:        eval "$(flowcore completion bash)"
-    zsh:         eval "$(flowcore completion zsh)"
-    fish:        flowcore completion fish | source
-    PowerShell:  flowcore completion powershell | Out-String | Invoke-Expression
-
-    The line belongs into the file that the shell reads at its start: .bashrc, .zshrc,
-    config.fish, $PROFILE.
-    """
+def command(shell: str) -> None:  # noqa: D103 - its help text is HELP
     from click.shell_completion import get_completion_class  # noqa: PLC0415 - here only
 
     from flowcore.completion.shells import VARIABLE, register  # noqa: PLC0415

@@ -30,6 +30,7 @@ _BASH = """\
     COMPREPLY=()
     while IFS=$'\\t' read -r kind value; do
         case $kind in
+            '') ;;
             file) compopt -o default ;;
             part) compopt -o nospace; COMPREPLY+=("$value") ;;
             *) COMPREPLY+=("$value") ;;
@@ -48,6 +49,7 @@ _ZSH = """\
     local -a whole parts
     while IFS=$'\\t' read -r kind value help; do
         case $kind in
+            '') ;;
             file) _files ;;
             part) parts+=("$value") ;;
             *) whole+=("$value") ;;
