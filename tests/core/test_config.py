@@ -285,3 +285,36 @@ def test_the_repr_of_a_configuration_holds_no_secret() -> None:
 
     assert "language='zh'" in repr(config)
     assert "sk-canary" not in repr(config) + str(config)
+
+
+def test_all_that_is_wrong_is_told_at_once(write: Write) -> None:
+    C.register_op()(NothingOp)
+    path = write(
+        "my.yaml",
+        "flow:\n"
+        "  a:\n    flow_content: NothinOp()\n"
+        "  b:\n    flow_content: NothingOp(llm='fast')\n"
+        "  c:\n    flow_content: NothingOp() >>\n"
+        "  d:\n    flow_content: NothingOp()\n"
+        "llm:\n  x: {backend: nothing}\n  y: {backend: scripted, replys: []}\n"
+        "vector_store:\n  z: {}\n"
+        "nope: {}\n",
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        FlowApp(path)
+
+    heads = [line for line in str(caught.value).splitlines() if not line.startswith("    ")]
+    places = [head.removeprefix(f"{path}:").split(" ")[0] for head in heads]
+    assert places == ["15:", "11:", "12:", "14:", "3:19:", "7:33:", "5:"]
+    assert caught.value.origin == f"{path}:15"
+    assert caught.value.code == "config_error"
+
+
+def test_several_faults_of_one_kind_keep_their_code(write: Write) -> None:
+    content = "flow: {a: {flow_content: NoOp()}, b: {flow_content: NoOp() >>}}\n"
+
+    with pytest.raises(ConfigError) as caught:
+        FlowApp(write("my.yaml", content))
+
+    assert caught.value.code == "expression_error"

@@ -12,27 +12,25 @@ from typing import Any, Self
 
 import anyio
 
+from flowcore.assembly import assemble
 from flowcore.config import FlowConfig, load_config
 from flowcore.entrance import async_entrance
 from flowcore.errors import (
     AppBusyError,
     AppClosedError,
     ConfigError,
-    OpDefinitionError,
     UnknownNameError,
 )
 from flowcore.flow import Flow
 from flowcore.limits import RunLimits, Watchdog
-from flowcore.op import Op, check_op
+from flowcore.op import Op
 from flowcore.plugins import PluginHost
-from flowcore.resources import SharedBackends
 from flowcore.run import Run
 from flowcore.schema import FlowResponse
 from flowcore.service import BaseService
 from flowcore.stream import ChunkStream, TraceStream, leave, read_response
 from flowcore.tasks import RunTasks
 from flowcore.user_module import import_user_module
-from flowcore.user_op import UserOp
 from flowcore.validation import validate_section
 
 logger = logging.getLogger("flowcore")
@@ -74,9 +72,7 @@ class FlowApp:
             self.plugins.add(plugin)
         self.plugins.add_user_code()
         self.catalog = self.plugins.catalog
-        self._check_sections()
-        self.backends = SharedBackends(self.config, self.catalog, self.plugins.hint)
-        self.flows: Mapping[str, Flow] = self._compile(flows or {})
+        self.backends, self.flows = assemble(self.config, self.plugins, flows or {})
         self.runs: dict[str, Run] = {}
         self.abandoned_runs = 0
         self._deaf: dict[str, Run] = {}
@@ -285,58 +281,3 @@ class FlowApp:
             streamed=flow.stream,
             show_errors=config.show_errors,
         )
-
-    def _check_sections(self) -> None:
-        services = self.catalog.services
-        for name, section in self.config.sections.items():
-            origin = self.config.origins.find((name,))
-            if name not in services and self.plugins.is_known_service(name):
-                continue  # not installed: only what starts a service needs it
-            if name not in services:
-                known = [*FlowConfig.model_fields, *services]
-                hint = self.plugins.hint(name)
-                error = UnknownNameError("key", name, known, hint)
-                for service in services:
-                    if name in services[service].Settings.model_fields:
-                        error = f"unknown key {name!r}; did you mean '{service}.{name}'?"
-                raise ConfigError(str(error), origin)
-            validate_section(services[name].Settings, section or {}, self.config.origins, (name,))
-
-    def _compile(self, given: Mapping[str, Op | Flow]) -> dict[str, Flow]:
-        flows: dict[str, Flow] = {}
-        for name, settings in self.config.flow.items():
-            origin = self.config.origins.find(("flow", name, "flow_content"))
-            flows[name] = Flow.compile(
-                name,
-                settings,
-                self.catalog.ops,
-                language=self.config.language,
-                origin=origin,
-                hint=self.plugins.hint,
-            )
-        for name, flow in given.items():
-            if name in flows:
-                raise ConfigError(f"flow {name!r} is in the configuration and given as an object")
-            language = self.config.language
-            flows[name] = flow if isinstance(flow, Flow) else _flow_of(name, flow, language)
-        for name, flow in flows.items():
-            origin = self.config.origins.find(("flow", name, "flow_content"))
-            for _, op in flow.walk():
-                if isinstance(op, UserOp):
-                    self._check_backends(op, flow, origin)
-        return flows
-
-    def _check_backends(self, op: UserOp, flow: Flow, origin: str) -> None:
-        for kind, name in op.named_backends().items():
-            known = self.backends.names(kind)
-            # Most ops use none: "default" is looked for when an op asks for it.
-            if name != "default" and name not in known:
-                error = UnknownNameError(kind, name, known, f"configure it under {kind}.{name}")
-                raise ConfigError(f"flow {flow.name!r}, op {op.name!r}: {error}", origin)
-
-
-def _flow_of(name: str, op: Op, language: str) -> Flow:
-    try:
-        return Flow(name, check_op(op, f"flow {name!r}"), language=language)
-    except OpDefinitionError as error:
-        raise ConfigError(str(error)) from None

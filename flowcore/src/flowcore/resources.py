@@ -16,7 +16,7 @@ from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import ConfigError, UnknownNameError, did_you_mean
 from flowcore.llm import BaseLLM
 from flowcore.registry import Registry
-from flowcore.validation import validate_section
+from flowcore.validation import Faults, validate_section
 from flowcore.vector_store import BaseVectorStore, VectorStoreSettings
 
 logger = logging.getLogger("flowcore")
@@ -41,13 +41,18 @@ class SharedBackends:
     def __init__(self, config: FlowConfig, catalog: Catalog, hint: Callable[[str], str]) -> None:
         self.language = config.language
         self.threads = anyio.CapacityLimiter(config.thread_pool_max_workers)
-        self._llms = _section("llm", config.llm, catalog.llms, config, hint)
-        self._embeddings = _section(
-            "embedding_model", config.embedding_model, catalog.embedding_models, config, hint
-        )
-        self._stores = _section(
-            "vector_store", config.vector_store, catalog.vector_stores, config, hint
-        )
+        faults = Faults()
+        with faults.noted():
+            self._llms = _section("llm", config.llm, catalog.llms, config, hint)
+        with faults.noted():
+            self._embeddings = _section(
+                "embedding_model", config.embedding_model, catalog.embedding_models, config, hint
+            )
+        with faults.noted():
+            self._stores = _section(
+                "vector_store", config.vector_store, catalog.vector_stores, config, hint
+            )
+        faults.raise_all()
         self._made: dict[tuple[str, str], Backend] = {}
         # Sync ops ask from worker threads.
         self._lock = threading.RLock()
@@ -143,25 +148,36 @@ def _section(
     hint: Callable[[str], str],
 ) -> dict[str, tuple[type[B], BackendSettings]]:
     checked: dict[str, tuple[type[B], BackendSettings]] = {}
-    for name, entry in entries.items():
-        path = (kind, name)
-        backend = entry.get("backend")
-        if not isinstance(backend, str):
-            guess = did_you_mean(name, entries.keys() - {name})
-            raise ConfigError(f"{kind}.{name} needs a `backend`{guess}", config.origins.find(path))
-        try:
-            cls = registry.lookup(backend, hint(backend))
-        except UnknownNameError as error:
-            raise ConfigError(str(error), config.origins.find((*path, "backend"))) from None
-        data = {key: value for key, value in entry.items() if key != "backend"}
-        data = cls.Settings.complete(data, config.environment)
-        checked[name] = cls, validate_section(cls.Settings, data, config.origins, path)
-    if kind == "vector_store":
-        for name, (_, settings) in checked.items():
-            embedding = (
-                settings.embedding_model if isinstance(settings, VectorStoreSettings) else ""
-            )
-            if embedding and embedding not in config.embedding_model:
-                error = UnknownNameError("embedding_model", embedding, config.embedding_model)
-                raise ConfigError(str(error), config.origins.find((kind, name, "embedding_model")))
+    faults = Faults()
+    for name in entries:
+        with faults.noted():
+            checked[name] = _entry(kind, name, entries, registry, config, hint)
+    faults.raise_all()
     return checked
+
+
+def _entry(
+    kind: str,
+    name: str,
+    entries: Mapping[str, Mapping[str, Any]],
+    registry: Registry[B],
+    config: FlowConfig,
+    hint: Callable[[str], str],
+) -> tuple[type[B], BackendSettings]:
+    path = (kind, name)
+    backend = entries[name].get("backend")
+    if not isinstance(backend, str):
+        guess = did_you_mean(name, entries.keys() - {name})
+        raise ConfigError(f"{kind}.{name} needs a `backend`{guess}", config.origins.find(path))
+    try:
+        cls = registry.lookup(backend, hint(backend))
+    except UnknownNameError as error:
+        raise ConfigError(str(error), config.origins.find((*path, "backend"))) from None
+    data = {key: value for key, value in entries[name].items() if key != "backend"}
+    data = cls.Settings.complete(data, config.environment)
+    settings = validate_section(cls.Settings, data, config.origins, path)
+    embedding = settings.embedding_model if isinstance(settings, VectorStoreSettings) else ""
+    if embedding and embedding not in config.embedding_model:
+        error = UnknownNameError("embedding_model", embedding, config.embedding_model)
+        raise ConfigError(str(error), config.origins.find((*path, "embedding_model")))
+    return cls, settings

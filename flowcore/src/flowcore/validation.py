@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
@@ -28,6 +29,36 @@ class Origins(dict[Path, str]):
             if origin := self.get(tuple(path[:end])):
                 return origin
         return ""
+
+
+class Faults:
+    """Collects what is wrong with a configuration, so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigError] = []
+
+    @contextmanager
+    def noted(self) -> Generator[None]:
+        """Note a :class:`ConfigError` instead of letting it pass."""
+        try:
+            yield
+        except ConfigError as error:
+            self._found.append(error)
+
+    def raise_all(self) -> None:
+        """Raise what was noted, as one error, if that is anything.
+
+        Raises:
+            ConfigError: The one that was noted, or one with the messages of all.
+        """
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            joined = ConfigError("\n".join(map(str, self._found)))
+            joined.origin = self._found[0].origin
+            codes = {error.code for error in self._found}
+            joined.code = codes.pop() if len(codes) == 1 else ConfigError.code
+            raise joined
 
 
 def validate_section(
