@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from flowcore import BatchReport
+from flowcore.batch.progress import summary
 from flowcore.cli import main
 
 SCRIPT = Path(sys.executable).with_name("flowcore")
@@ -206,6 +209,62 @@ def test_rows_may_come_from_standard_input_one_by_one() -> None:
         _, said = process.communicate('{"n": 1}\n{"n": 5}\n', PATIENCE)
     assert process.returncode == 2
     assert "line 2 of the input is not the one" in said
+
+
+# --- how far it is
+
+
+def test_where_there_is_no_terminal_a_line_tells_now_and_then_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flowcore.batch.progress._LINE_SECONDS", 0)
+    write_rows([1, 7, 3])
+
+    lines = batch("-j", "1").stderr.splitlines()
+
+    told = [re.sub(r"[\d.]+/s, [\d.]+ s", "…", line) for line in lines]
+    assert told[:3] == [
+        "0 of 3 rows, 0 failed, 0.0/s",
+        "1 of 3 rows, 0 failed, … left",
+        "2 of 3 rows, 1 failed, … left",
+    ]
+    assert told[3].startswith("3 of 3 rows, 1 failed, ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (61, "1:01 min"), (3600, "1:00:00"), (90_061, "25:01:01")],
+)
+def test_a_summary_tells_how_long_it_took(seconds: float, shown: str) -> None:
+    report = BatchReport(total=1, answered=1, seconds=seconds)
+
+    assert summary(report) == f"1 row in {shown}: 1 answered, 0 failed"
+
+
+if sys.platform != "win32":
+
+    def test_a_terminal_shows_a_bar_with_the_log_above_it() -> None:
+        import pty
+
+        write_rows([1, 2, 7])
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+        environment["FLOWCORE_LOG_LEVEL"] = "ERROR"
+        with subprocess.Popen(command("-j", "1"), stderr=theirs, env=environment) as process:
+            os.close(theirs)
+            shown = b""
+            with suppress(OSError):  # the end of a terminal
+                while data := os.read(ours, 65536):
+                    shown += data
+            os.close(ours)
+        text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
+
+        assert process.returncode == 1
+        assert "3/3 1 failed" in text
+        logged = [line for line in re.split(r"[\r\n]+", text) if "(error id" in line]
+        assert len(logged) == 1
+        assert re.match(r"\d{4}-\d\d-\d\d .* ERROR flowcore: run ", logged[0])
+        assert "3 rows in " in text
 
 
 # --- killed
