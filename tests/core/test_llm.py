@@ -141,3 +141,16 @@ async def test_embeddings_of_one_text_of_several_and_of_none() -> None:
     assert await model.async_get_embeddings([]) == []
     assert model.calls == 2
     assert model.model_name == "m"
+
+
+@pytest.mark.parametrize(
+    ("messages", "kind"), [("hi", "str"), (Message(content="hi"), "Message"), ([{}], "dict")]
+)
+async def test_what_is_no_list_of_messages_is_refused_at_once(messages: Any, kind: str) -> None:
+    llm = scripted_llm()
+    asks: list[Any] = [llm.achat, llm.astream_chat]
+    for ask in asks:
+        with pytest.raises(TypeError, match=rf"Message\(content='Hello'\)\]; a {kind} is none"):
+            await ask(messages)
+
+    assert llm.calls == []

@@ -221,3 +221,25 @@ def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_prompts(write: Write) -> None:
     with pytest.raises(PromptError, match="no prompt 'p'"):
         prompts(write, "").get("p")
+
+
+def test_a_value_whose_name_is_misspelt_is_told_once(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = Prompts(write("x_prompt.yaml", "hello: 'Hello {name}, {json: 1}'"))
+
+    for _ in range(2):
+        assert prompts.format("hello", {"nmae": "Bob"}) == "Hello {name}, {json: 1}"
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith("prompt 'hello' of ")
+    assert record.getMessage().endswith("x_prompt.yaml has no {nmae}; did you mean 'name'?")
+
+
+def test_a_value_that_a_prompt_does_not_need_is_no_matter(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = Prompts(write("x_prompt.yaml", "hello: Hello {name}"))
+
+    assert prompts.format("hello", {"name": "Bob", "names": "all"}) == "Hello Bob"
+    assert caplog.records == []

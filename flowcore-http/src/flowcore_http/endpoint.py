@@ -23,12 +23,13 @@ class Endpoint(NamedTuple):
     answer: Callable[[Exchange], Awaitable[None]]
 
 
-async def check_method(exchange: Exchange, method: str) -> bool:
+async def check_method(exchange: Exchange, method: str, advice: str = "") -> bool:
     """Return whether a request has the method of its endpoint; OPTIONS is answered here.
 
     Args:
         exchange: The request.
         method: The method, ``GET`` or ``POST``; who may GET may also ask for the HEAD.
+        advice: What to tell of the method to who sends another.
 
     Raises:
         HttpProblem: 405 if it has another method.
@@ -37,7 +38,7 @@ async def check_method(exchange: Exchange, method: str) -> bool:
         return True
     allowed = "GET, HEAD, OPTIONS" if method == "GET" else f"OPTIONS, {method}"
     if exchange.method != "OPTIONS":
-        detail = f"Use one of: {allowed}."
+        detail = f"Send a {method} request, not {exchange.method[:20]}.{advice and f' {advice}'}"
         raise HttpProblem(405, "method_not_allowed", detail, {"Allow": allowed})
     await exchange.answer(200, [(b"allow", allowed.encode())])
     return False

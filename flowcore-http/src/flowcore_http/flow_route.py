@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from flowcore_http.metrics import Metrics
 
 
+HOW_TO_RUN = "A flow runs with its inputs as a JSON object in the body; /docs lets you try it."
+
+
 class FlowRoute:
     """Answers requests for one flow.
 
@@ -56,7 +59,7 @@ class FlowRoute:
         self._metrics = metrics
 
     async def _stream(self, exchange: Exchange) -> None:
-        if not await check_method(exchange, "POST"):
+        if not await check_method(exchange, "POST", HOW_TO_RUN):
             return
         if event_id := exchange.field(b"last-event-id"):
             # What reads on is answered also while the service stops.
@@ -73,7 +76,7 @@ class FlowRoute:
         await self._runs.stream(exchange, record)
 
     async def _answer(self, exchange: Exchange) -> None:
-        if not await check_method(exchange, "POST"):
+        if not await check_method(exchange, "POST", HOW_TO_RUN):
             return
         run = await self._start(exchange)
         exchange.at_end(run.cancel)

@@ -102,7 +102,7 @@ def connection_error(
     if answered:
         return StreamCutError(f"the stream from {shown(url)} was cut: {reason}", status=200)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
-        return HttpError(f"cannot reach {shown(url)}: {reason}")
+        return HttpError(f"cannot reach {shown(url)}: {reason}; is the service running there?")
     return HttpError(f"no answer from {shown(url)}: {reason}")
 
 

@@ -108,9 +108,9 @@ def _add_error_handler(quart: Quart, app: FlowApp) -> None:
         if isinstance(error, HTTPException) and error.code is not None and error.code < 400:
             return Response(status=error.code, headers=dict(error.get_headers()))
         if isinstance(error, NotFound):
-            name = request.path.strip("/")[:100]
-            hint = "" if name else "flows are called with POST /{flow}; /docs describes them"
-            error = UnknownNameError("flow", name, app.flows, hint)
+            name = request.path.removeprefix("/")[:100]
+            hint = "flows are called with POST /{flow}; /docs describes them"
+            error = UnknownNameError("flow", name, app.flows, "" if name.strip("/") else hint)
         response = problem_of_request(error).response()
         response.response = LingeringBody(await response.get_data(as_text=False), request.body)
         return response

@@ -186,7 +186,7 @@ def announce(app: FlowApp, settings: HttpSettings, sock: socket.socket) -> None:
     """Tell on standard error where the flows are served."""
     warn_if_open(settings, sock)
     url = url_of(sock, secure=settings.certfile is not None)
-    flows = ", ".join(app.flows) or "none"
+    flows = ", ".join(app.flows) or "none; the configuration has nothing under `flow`"
     # Whoever read our output may have left; the service goes on.
     with suppress(OSError):
         # In one piece, or the log of another process may come between.

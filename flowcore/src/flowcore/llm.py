@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -120,8 +120,11 @@ class BaseLLM(Backend, ABC):
 
 def _tracked(astream_chat: Callable[..., ChatStream]) -> Callable[..., ChatStream]:
     @wraps(astream_chat)
-    def tracked(*args: Any, **kwargs: Any) -> ChatStream:
-        stream = astream_chat(*args, **kwargs)
+    def tracked(
+        self: BaseLLM, messages: Sequence[Message], *args: Any, **kwargs: Any
+    ) -> ChatStream:
+        _check_messages(messages)
+        stream = astream_chat(self, messages, *args, **kwargs)
         opened = open_streams.get()
         if opened is not None:
             opened[:] = [other for other in opened if not _is_finished(other)]
@@ -129,6 +132,18 @@ def _tracked(astream_chat: Callable[..., ChatStream]) -> Callable[..., ChatStrea
         return stream
 
     return tracked
+
+
+def _check_messages(messages: object) -> None:
+    wrong = messages
+    if isinstance(messages, Sequence) and not isinstance(messages, str):
+        sent = cast("Sequence[object]", messages)
+        wrong = next((each for each in sent if not isinstance(each, Message)), None)
+    if wrong is not None:
+        raise TypeError(
+            "a model takes a list of messages, such as [Message(content='Hello')]; "
+            f"a {type(wrong).__name__} is none"
+        )
 
 
 def _is_finished(stream: ChatStream) -> bool:

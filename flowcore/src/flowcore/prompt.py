@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,10 @@ import yaml
 from flowcore.errors import PromptError, did_you_mean
 from flowcore.yaml_text import parse_yaml
 
+logger = logging.getLogger("flowcore")
+
 MAX_PROMPT_FILE_BYTES = 4 * 1024 * 1024
+_GAP = re.compile(r"{(\w+)}")
 _NAME = re.compile(r"[\w.-]{1,100}")
 
 
@@ -31,6 +35,7 @@ class Prompts:
         self._path = path
         self._language = language
         self._texts = _load(path) if path else MappingProxyType[str, str]({})
+        self._warned: set[str] = set()
 
     def get(self, name: str) -> str:
         """Return a prompt: the variant in the op's language if there is one, else the plain one.
@@ -61,8 +66,17 @@ class Prompts:
         texts = {key: str(value) for key, value in values.items() if key not in switches}
         if not texts:
             return text
+        self._warn_of_misspelt(name, text, texts)
         pattern = re.compile("{(" + "|".join(map(re.escape, texts)) + ")}")
         return pattern.sub(lambda match: texts[match[1]], text)
+
+    def _warn_of_misspelt(self, name: str, text: str, values: dict[str, str]) -> None:
+        # No error: a variant of a prompt need not use every value, nor is all in braces a gap.
+        gaps = set(_GAP.findall(text))
+        for key in values.keys() - gaps - self._warned:
+            if guess := did_you_mean(key, gaps - values.keys()):
+                self._warned.add(key)
+                logger.warning("prompt %r of %s has no {%s}%s", name, self._path, key, guess)
 
 
 def prompt_file(source: Path) -> Path:
