@@ -38,6 +38,12 @@ def test_a_plugin_that_is_called_an_op_has_not_two_of_them_in_its_op():
     assert names_of("plugin", "rain-op").op == "RainOp"
 
 
+def test_a_plugin_with_a_model_has_a_class_and_a_variable_for_its_key():
+    names = names_of("plugin", "rain-gauge", "llm")
+
+    assert (names.llm, names.variable) == ("RainGaugeLLM", "RAIN_GAUGE_API_KEY")
+
+
 @pytest.mark.parametrize(
     "name",
     ["", "1st", "a b", "-x", "x-", "a--b", "../up", "a/b", "día", "天气", "x" * 25, "x\n", ".x"],
@@ -68,9 +74,9 @@ def test_a_name_that_is_taken_is_refused_with_the_reason(kind: str, name: str, w
         names_of(kind, name)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("kind", ["app", "plugin"])
-def test_no_placeholder_is_left_in_a_file_or_its_path(kind: str):
-    files = render(names_of(kind, "weather"))  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize(("kind", "part"), [("app", "op"), ("plugin", "op"), ("plugin", "llm")])
+def test_no_placeholder_is_left_in_a_file_or_its_path(kind: str, part: str):
+    files = render(names_of(kind, "weather", part))  # pyright: ignore[reportArgumentType]
 
     left = [
         path for path, text in files.items() if "$" in f"{path}{text}" or "template" in path.name

@@ -16,8 +16,8 @@ from .conftest import ROOT, Site, new_site, serving
 
 CONSTRAINTS = ("--constraint", ROOT / "constraints.txt")
 INSTALL = 'pip install -e ".[dev]"'
-# The longest that is allowed: it makes lines long, which the formatter might break.
-NAME = "a-long-name-of-a-weather"
+# Nearly the longest that is allowed: it makes lines long, which the formatter might break.
+NAME = "a-long-name-of-a-weathe"
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,18 @@ def workshop(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactor
     return site
 
 
-@pytest.fixture(scope="module", params=["app", "plugin"])
+@pytest.fixture(scope="module", params=["app", "plugin", "plugin --with llm"])
 def project(
     request: pytest.FixtureRequest, workshop: Site, tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
-    parent = tmp_path_factory.mktemp(request.param)
-    printed = workshop.run("flowcore", "new", request.param, NAME, cwd=parent).stdout
+    parent = tmp_path_factory.mktemp("project")
+    kind, *options = request.param.split()
+    name = f"{NAME}{'y' if options else ''}"  # all are installed in one environment
+    printed = workshop.run("flowcore", "new", kind, *options, name, cwd=parent).stdout
     lines = [
         line.partition("  #")[0].strip() for line in re.findall(r"^  (.*)", printed, re.MULTILINE)
     ]
-    assert lines[:2] == [f"cd {NAME if request.param == 'app' else f'flowcore-{NAME}'}", INSTALL]
+    assert lines[:2] == [f"cd {name if kind == 'app' else f'flowcore-{name}'}", INSTALL]
     folder = parent / lines[0].removeprefix("cd ")
     workshop.install(*CONSTRAINTS, "--editable", f"{folder}[dev]")
     return Project(folder, lines[2:])

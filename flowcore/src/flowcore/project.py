@@ -1,6 +1,6 @@
 """New projects from templates: an app, or a plugin.
 
-The files of ``templates/KIND`` are templates, with their paths, of :class:`string.Template`; a file
+The files below ``templates`` are templates, with their paths, of :class:`string.Template`; a file
 ``a.py.template`` becomes ``a.py``.
 """
 
@@ -21,6 +21,8 @@ from flowcore import __version__
 from flowcore.errors import ConfigError
 
 Kind = Literal["app", "plugin"]
+Part = Literal["op", "llm"]
+"""What a plugin may add."""
 
 TEMPLATES = Path(__file__).with_name("templates")
 SUFFIX = ".template"
@@ -42,31 +44,38 @@ class Names:
 
     Attributes:
         kind: What the project is.
+        part: What it has of its own.
         name: The name in lower case, with hyphens; in listings, that of the plugin.
         distribution: What pip calls it.
         module: What Python imports.
         op: The class of its op.
         op_module: The module of its op.
+        llm: The class of its LLM.
+        variable: The environment variable with the key of its LLM.
         flow: The flow in the configuration.
         config: The configuration, without ``.yaml``.
     """
 
     kind: Kind
+    part: Part
     name: str
     distribution: str
     module: str
     op: str
     op_module: str
+    llm: str
+    variable: str
     flow: str
     config: str
 
 
-def names_of(kind: Kind, name: str) -> Names:
+def names_of(kind: Kind, name: str, part: Part = "op") -> Names:
     """Make all names of a project from the one that the user chose.
 
     Args:
         kind: What the project is.
         name: Such as ``weather``; of a plugin, ``flowcore-weather`` is the same.
+        part: What a plugin adds.
 
     Raises:
         ConfigError: If the name cannot be that of a distribution, a module and a class, or is
@@ -87,11 +96,14 @@ def names_of(kind: Kind, name: str) -> Names:
     op_module = f"{stem.removesuffix('_op')}_op" if kind == "plugin" else "ask_op"
     return Names(
         kind=kind,
+        part=part,
         name=short,
         distribution=short if kind == "app" else f"{PREFIX}{short}",
         module=module,
-        op="".join(part.capitalize() for part in op_module.split("_")),
+        op=_class_name(op_module),
         op_module=op_module,
+        llm=f"{_class_name(stem)}LLM",
+        variable=f"{stem.upper()}_API_KEY",
         flow="ask" if kind == "app" else f"{stem}_demo",
         config=short if kind == "app" else f"{stem}_demo",
     )
@@ -126,13 +138,14 @@ def create(names: Names, folder: Path) -> Sequence[Path]:
 
 def render(names: Names) -> Mapping[Path, str]:
     """Return the text of each file of a project, by its path in the project."""
-    root = TEMPLATES / names.kind
+    folders = ("app",) if names.kind == "app" else ("plugin", f"plugin_{names.part}")
     year = datetime.now(tz=UTC).year
     values: dict[str, object] = {**asdict(names), "version": __version__, "year": year}
     return {
         Path(Template(path.relative_to(root).as_posix()).substitute(values)).with_suffix(""): (
             Template(path.read_text(encoding="utf-8")).substitute(values)
         )
+        for root in map(TEMPLATES.joinpath, folders)
         for path in sorted(root.rglob(f"*{SUFFIX}"))
     }
 
@@ -144,6 +157,10 @@ def missing_distributions(names: Names) -> Sequence[str]:
         (distribution.name or "").replace("_", "-") for distribution in metadata.distributions()
     }
     return [name for name in needed if name not in installed]
+
+
+def _class_name(snake_case: str) -> str:
+    return "".join(word.capitalize() for word in snake_case.split("_"))
 
 
 def _check_that_it_is_free(kind: Kind, name: str, short: str, module: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from flowcore.project import Kind, Names
+    from flowcore.project import Kind, Names, Part
 
 _into = click.option(
     "--into",
@@ -36,19 +36,27 @@ def app(name: str, into: Path | None) -> None:
 
 @command.command("plugin")
 @click.argument("name")
+@click.option(
+    "--with",
+    "part",
+    type=click.Choice(["op", "llm"]),
+    default="op",
+    show_default=True,
+    help="What it adds: an op, or a backend for a language model.",
+)
 @_into
-def plugin(name: str, into: Path | None) -> None:
-    """Make a plugin: a package with an op of your own.
+def plugin(name: str, part: Part, into: Path | None) -> None:
+    """Make a plugin: a package with an op or an LLM of your own.
 
     NAME is a word, or several with hyphens: weather makes flowcore-weather with WeatherOp.
     """
-    _make("plugin", name, into)
+    _make("plugin", name, into, part)
 
 
-def _make(kind: Kind, name: str, into: Path | None) -> None:
+def _make(kind: Kind, name: str, into: Path | None, part: Part = "op") -> None:
     from flowcore.project import create, missing_distributions, names_of  # noqa: PLC0415
 
-    names = names_of(kind, name)
+    names = names_of(kind, name, part)
     folder = into or Path(names.distribution)
     files = create(names, folder)
     click.echo(f"Made {folder}: {len(files)} files. What to type next:\n")
@@ -67,11 +75,8 @@ def _make(kind: Kind, name: str, into: Path | None) -> None:
 def _next_commands(names: Names) -> list[str]:
     first = ['pip install -e ".[dev]"', "pytest"]
     if names.kind == "plugin":
-        return [
-            *first,
-            "flowcore plugins",
-            f'flowcore call {names.flow} query="hello world" -c {names.config}',
-        ]
+        call = f'flowcore call {names.flow} query="hello world" -c {names.config}'
+        return [*first, "flowcore plugins", *([call] if names.part == "op" else [])]
     config = f"{names.config},offline"
     return [
         *first,
