@@ -395,16 +395,15 @@ anyio.run(measure)
 """
 
 
-if sys.platform != "win32":
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak")
+def test_ten_thousand_rows_take_no_more_memory_than_a_thousand() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        capture_output=True, text=True, timeout=300, check=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )  # fmt: skip
 
-    def test_ten_thousand_rows_take_no_more_memory_than_a_thousand() -> None:
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE],
-            capture_output=True, text=True, timeout=300, check=True,
-            env={**os.environ, "PYTHONPATH": "."},
-        )  # fmt: skip
-
-        measured = [[*map(int, line.split())] for line in done.stdout.splitlines()]
-        assert [line[:2] for line in measured] == [[1000, 0], [0, 1000], [10_000, 0], [0, 10_000]]
-        # The results alone are 13 MB, and the inputs 10.
-        assert measured[-1][2] - measured[1][2] < 6_000_000
+    measured = [[*map(int, line.split())] for line in done.stdout.splitlines()]
+    assert [line[:2] for line in measured] == [[1000, 0], [0, 1000], [10_000, 0], [0, 10_000]]
+    # The results alone are 13 MB, and the inputs 10.
+    assert measured[-1][2] - measured[1][2] < 6_000_000

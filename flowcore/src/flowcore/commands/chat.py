@@ -8,11 +8,17 @@ import threading
 
 import click
 
+from flowcore.commands.completing import offering
 from flowcore.commands.configured import app_of, config_of, config_options
 
 
 @click.command("chat")
-@click.argument("arguments", nargs=-1, metavar="[FLOW] [KEY=VALUE]...")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    metavar="[FLOW] [KEY=VALUE]...",
+    shell_complete=offering("flow_or_inputs"),
+)
 @config_options
 @click.option("--url", metavar="URL", help="Run the flow on this server instead of here.")
 def command(

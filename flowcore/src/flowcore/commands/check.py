@@ -6,12 +6,16 @@ from typing import TextIO
 
 import click
 
+from flowcore.commands.completing import offering
 from flowcore.commands.configured import app_of, config_of, settings_argument
 
 
 @click.command("check")
 @settings_argument
-@click.option("--flow", "name", metavar="NAME", help="Show this flow only.")
+@click.option(
+    *("--flow", "name"), metavar="NAME", help="Show this flow only.",
+    shell_complete=offering("flows"),
+)  # fmt: skip
 @click.option("--mermaid", is_flag=True, help="Print a diagram as text for Mermaid.")
 @click.option(
     "--svg",
