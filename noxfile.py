@@ -35,7 +35,7 @@ TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
     *("fastapi", "httptools", "uvicorn"),
     *("playwright", "axe-playwright-python"),  # with the browser that the system has
-    *("gunicorn; sys_platform != 'win32'", "pexpect; sys_platform != 'win32'", "pyte"),
+    *("gunicorn; sys_platform != 'win32'", "pyte"),
 )
 
 SITE_TOOLS = ("sphinx", "myst-parser", "furo", "sphinx-copybutton")

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pexpect
 import pyte
 
 PATIENCE = 60
 CTRL_C, CTRL_D, UP, ALT_ENTER, ENTER = "\x03", "\x04", "\x1b[A", "\x1b\r", "\r"
+# Makes the terminal the one whose Ctrl-C interrupts the program. To do it between fork and exec is
+# not safe in a process with threads.
+_IN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Terminal:
@@ -27,22 +38,26 @@ class Terminal:
         self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
-        self._child = pexpect.spawn(
-            command[0],
-            [*command[1:]],
-            cwd=str(cwd),
-            env=dict(environment),
-            dimensions=(rows, columns),
-            timeout=PATIENCE,
+        self._fd, inside = os.openpty()
+        termios.tcsetwinsize(inside, (rows, columns))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _IN_TERMINAL, *command],
+            cwd=cwd,
+            env=environment,
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
         )
+        os.close(inside)
         # What a terminal answers to questions about itself.
-        self._screen.write_process_input = self._answer
+        self._screen.write_process_input = self.type
 
-    def type(self, keys: str) -> None:
-        self._child.send(keys)
+    def type(self, data: str) -> None:
+        os.write(self._fd, data.encode())
 
     def resize(self, columns: int, rows: int) -> None:
-        self._child.setwinsize(rows, columns)
+        termios.tcsetwinsize(self._fd, (rows, columns))
         self._screen.resize(rows, columns)
 
     @property
@@ -80,25 +95,26 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for the end of the program and return its exit code."""
-        while True:
-            try:
-                self._read()
-            except pexpect.EOF:
-                break
-        self._child.close()
-        assert self._child.exitstatus is not None, f"killed by {self._child.signalstatus}"
-        return self._child.exitstatus
+        deadline = time.monotonic() + PATIENCE
+        while (code := self._process.poll()) is None:
+            assert time.monotonic() < deadline, f"it did not end:\n{self.text}"
+            self._read()
+        self._read()
+        return code
 
-    def kill(self) -> None:
-        self._child.close(force=True)
-
-    def _answer(self, data: str) -> None:
-        self._child.send(data)
+    def close(self) -> None:
+        """End the program, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._fd)
 
     def _read(self) -> None:
+        if not select.select([self._fd], [], [], 0.1)[0]:
+            return
         try:
-            data = self._child.read_nonblocking(65536, timeout=0.1)
-        except pexpect.TIMEOUT:
+            data = os.read(self._fd, 65536)
+        except OSError:  # Linux says it like this when the program has ended
+            time.sleep(0.01)
             return
         self.raw += data
         self._stream.feed(data)

@@ -29,7 +29,7 @@ def start(project: Path, environment: Mapping[str, str]) -> Iterator[Start]:
 
     yield start
     for terminal in started:
-        terminal.kill()
+        terminal.close()
 
 
 def test_what_was_said_before_goes_along_with_the_next_question(start: Start):
