@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowcore import ConfigError
+from flowcore import ConfigError, FlowApp
 from flowcore_http import HttpSettings
-from flowcore_http.listener import listen, url_of
+from flowcore_http.listener import check_host, listen, url_of
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
 SERVE_AS_NOBODY = """
@@ -98,3 +98,38 @@ if sys.platform == "linux":
 
         assert timeout == 1500
         assert no_delay
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("no-such-host.invalid", "http.host: 'no-such-host.invalid' is not a host of this machine"),
+        ("127.0.0.1.1", "http.host: '127.0.0.1.1' is not a host of this machine"),
+        ("192.0.2.1", "cannot listen at 192.0.2.1, port 8002: "),
+        ("x" * 64, "is not a host of this machine"),
+    ],
+)
+def test_a_check_refuses_a_host_that_is_none_of_this_machine(host, said):
+    with pytest.raises(ConfigError, match=r"^my\.yaml:2: ") as caught:
+        check_host(HttpSettings(host=host), "my.yaml:2")
+
+    assert said in str(caught.value)
+
+
+def test_a_check_does_not_mind_that_the_port_is_in_use():
+    with listen(HttpSettings(port=0)) as sock:
+        check_host(HttpSettings(port=sock.getsockname()[1]), "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"host": "no-such-host.invalid"}, "http.host: 'no-such-host.invalid'"),
+        ({"certfile": "none.pem", "keyfile": "none.pem"}, "http.certfile, http.keyfile: "),
+    ],
+)
+def test_the_service_checks_its_host_and_its_certificate(settings, said):
+    app = FlowApp({"http": settings})
+
+    with pytest.raises(ConfigError, match=said):
+        app.service().check(app)

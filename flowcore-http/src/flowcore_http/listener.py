@@ -27,7 +27,34 @@ def listen(settings: HttpSettings) -> socket.socket:
     Raises:
         ConfigError: If the address does not exist, is in use or is not permitted.
     """
-    host, port = settings.host, settings.port
+    sock = _bound(settings, settings.port)
+    try:
+        sock.listen(settings.backlog)
+    except OSError as error:
+        sock.close()
+        raise _refusal(settings, error) from None
+    sock.setblocking(False)
+    return sock
+
+
+def check_host(settings: HttpSettings, origin: str) -> None:
+    """Check that the configured host is one of this machine, at whatever port is free.
+
+    Args:
+        settings: The settings.
+        origin: Where the host was said, for the message.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    try:
+        _bound(settings, 0).close()
+    except ConfigError as error:
+        raise ConfigError(str(error), origin) from None
+
+
+def _bound(settings: HttpSettings, port: int) -> socket.socket:
+    host = settings.host
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -37,12 +64,15 @@ def listen(settings: HttpSettings) -> socket.socket:
     try:
         _set_options(sock, settings.write_timeout)
         sock.bind(address)
-        sock.listen(settings.backlog)
     except OSError as error:
         sock.close()
-        raise ConfigError(f"cannot listen at {host}, port {port}: {_advice(error)}") from None
-    sock.setblocking(False)
+        raise _refusal(settings, error) from None
     return sock
+
+
+def _refusal(settings: HttpSettings, error: OSError) -> ConfigError:
+    where = f"{settings.host}, port {settings.port}"
+    return ConfigError(f"cannot listen at {where}: {_advice(error)}")
 
 
 def adopt(sock: socket.socket, settings: HttpSettings) -> socket.socket:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from flowcore import BaseService, ConfigError, FlowApp, Handover
+from flowcore_http.listener import check_host
 from flowcore_http.servers import check_server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.workers import check_workers, run_workers
@@ -37,16 +38,19 @@ class HttpService(BaseService):
     overlaps = sys.platform != "win32"
 
     def check(self, app: FlowApp) -> None:
-        """Check the names of the flows, the keys and the limits.
+        """Check the names of the flows, the host, the certificate, the keys and the limits.
 
         Raises:
             ConfigError: If a flow has the name of an endpoint of the service, or one of the
                 settings cannot be used.
         """
         from flowcore_http.admission import Admission  # noqa: PLC0415 - loads the server
+        from flowcore_http.tls import tls_context  # noqa: PLC0415
 
         check_names(app)
         Admission(app, self.settings)
+        check_host(self.settings, app.config.origins.find(("http", "host")))
+        tls_context(self.settings)
         check_server(self.settings, app.config.origins.find(("http", "server")))
         check_workers(app, self.settings)
 
