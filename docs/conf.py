@@ -81,10 +81,15 @@ def add_contents(_app: Sphinx, docname: str, source: list[str]) -> None:
     Those that the start page lists, under its headings, and below that of the errors one for each.
     """
     if docname == INDEX:
-        for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
-            caption, _, text = section.partition("\n")
+        above = ""
+        for section in re.split(r"^#(?=##? )", source[0], flags=re.MULTILINE)[1:]:
+            heading, _, text = section.partition("\n")
+            level, _, title = heading.partition(" ")
+            above = title if level == "#" else above
+            caption = title if level == "#" else f"{above}: {title}"
             pages = re.findall(r"^- \[([^\]]+)\]\((\S+)\.md\)", text, flags=re.MULTILINE)
-            source[0] += contents([f"{title} <{page}>" for title, page in pages], caption)
+            if pages:
+                source[0] += contents([f"{name} <{page}>" for name, page in pages], caption)
     elif docname == ERRORS:
         files = [file for pattern in EXPLANATIONS for file in sorted(ROOT.glob(pattern))]
         source[0] += contents([f"/{file.relative_to(ROOT).as_posix()}" for file in files])
