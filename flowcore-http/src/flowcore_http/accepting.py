@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import anyio
 
@@ -122,6 +123,47 @@ class Acceptor:
         if now >= self._warned_at.get(text, -math.inf) + _WARNING_SECONDS:
             self._warned_at[text] = now
             logger.warning(text, *args)
+
+
+class OpenConnections(Protocol):
+    """The open connections of one server."""
+
+    async def accept(self, sock: socket.socket, retired: Callable[[], Awaitable[object]]) -> None:
+        """Accept connections until ``retired()`` returns."""
+        ...
+
+    async def close(self, patience: float) -> None:
+        """Close all of them, and abort those that take longer than ``patience`` seconds."""
+        ...
+
+
+async def accept_until(
+    stopped: Callable[[], Awaitable[object]],
+    connections: OpenConnections,
+    sock: socket.socket,
+    retired: Callable[[], Awaitable[object]],
+) -> None:
+    """Accept connections until ``stopped()`` returns, then close the socket and all of them.
+
+    When this is cancelled, they are aborted at once.
+
+    Args:
+        stopped: Waits for the end.
+        connections: The connections.
+        sock: The listening socket.
+        retired: Returns when no more connections are to be accepted.
+    """
+    patience = 0.0
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connections.accept, sock, retired)
+            await stopped()
+            patience = CLOSE_SECONDS
+            tasks.cancel_scope.cancel()
+    finally:
+        sock.close()
+        with anyio.CancelScope(shield=True):
+            await connections.close(patience)
 
 
 def fault_beyond_the_limit(target: bytes) -> HttpProblem | None:

@@ -27,6 +27,7 @@ from flowcore_http.accepting import (
     CLOSE_SECONDS,
     LOST_SECONDS,
     Acceptor,
+    accept_until,
     fault_beyond_the_limit,
     reason_of_loss,
 )
@@ -204,17 +205,7 @@ async def serve(
     connections = Connections(app, config)
     if metrics is not None:
         metrics.count_connections = connections.__len__
-    patience = 0.0
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connections.accept, sock, retired)
-            await stopped()
-            patience = CLOSE_SECONDS
-            tasks.cancel_scope.cancel()
-    finally:
-        sock.close()
-        with anyio.CancelScope(shield=True):
-            await connections.close(patience)
+    await accept_until(stopped, connections, sock, retired)
 
 
 def server(settings: HttpSettings) -> Server:
