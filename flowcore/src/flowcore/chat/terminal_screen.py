@@ -30,16 +30,16 @@ class TerminalScreen:
     def __init__(self, keyboard: Keyboard) -> None:
         self._keyboard = keyboard
         self._console = Console(highlight=False)
-        self._answering = False
         self._at_top = True
-        self._log: list[str] = []
+        self._log: list[str] | None = None
 
     async def read(self) -> str | None:
         """Return what the user enters next, or None at the end."""
         while True:
             self._console.print()
             try:
-                return await self._keyboard.read()
+                with self._holding_the_log():
+                    return await self._keyboard.read()
             except KeyboardInterrupt:
                 self.say("Ctrl-D or /exit leaves.")
             except EOFError:
@@ -60,20 +60,15 @@ class TerminalScreen:
     def answering(self, stop: Callable[[], object]) -> Generator[AnswerView]:
         """Show an answer inside the block; Ctrl-C calls ``stop``."""
         self._console.print()
-        with silent(), _interrupts(stop):
+        with self._holding_the_log(), silent(), _interrupts(stop):
             self._console.show_cursor(show=False)
             view = AnswerView(self._console)
-            self._answering = True
             try:
                 yield view
             finally:
-                self._answering = False
                 view.close()
                 self._at_top = not view.anything
                 self._console.show_cursor(show=True)
-        for record in self._log:
-            self.say(record)
-        self._log.clear()
 
     def conclude(self, reply: Reply) -> None:
         """Show how an answer ended."""
@@ -88,11 +83,11 @@ class TerminalScreen:
         self._console.print(Text(printable(text), style="dim"))
 
     def log(self, text: str) -> None:
-        """Show a record of the log, after the answer that is coming."""
-        if self._answering:
-            self._log.append(text)
-        else:
+        """Show a record of the log, after what the user types or reads at this moment."""
+        if self._log is None:
             self.say(text)
+        else:
+            self._log.append(text)
 
     def complain(self, text: str) -> None:
         """Show that something is wrong."""
@@ -114,6 +109,16 @@ class TerminalScreen:
             yield
         finally:
             root.handlers[:] = before
+
+    @contextmanager
+    def _holding_the_log(self) -> Generator[None]:
+        self._log = []
+        try:
+            yield
+        finally:
+            held, self._log = self._log, None
+            for record in held:
+                self.say(record)
 
 
 class _LogToScreen(logging.Handler):
