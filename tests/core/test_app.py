@@ -179,6 +179,14 @@ def test_a_flow_name_may_not_be(name: str) -> None:
         Flow(name, EchoOp())
 
 
+@pytest.mark.parametrize(
+    ("name", "fitting"), [("my flow", "my_flow"), ("/a/b/", "_a_b_"), ("-a", "a")]
+)
+def test_a_flow_name_that_is_none_is_met_with_one_that_fits(name: str, fitting: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{fitting}'"):
+        Flow(name, EchoOp())
+
+
 @pytest.mark.parametrize("wrong", [EchoOp, 5, "EchoOp()", None])
 def test_what_is_no_op_is_no_flow(wrong: Any) -> None:
     with pytest.raises((OpDefinitionError, ConfigError), match="takes ops, not"):

@@ -142,6 +142,8 @@ def test_the_installed_script_runs_a_flow() -> None:
         (["--port", "80"], "Settings and inputs are written without dashes: port=…"),
         (["serve", "--port=80"], "are written without dashes: port=…"),
         (["call", "echo", "--query", "a"], "are written without dashes: query=…"),
+        (["call", "echo", "--url", "localhost:80"], "write it as http://localhost:80"),
+        (["call", "echo", "--url", "me:secret@there"], "write it as http://host:port"),
         (["check", "config=my", "port=80"], "unknown key 'port'; did you mean 'http.port'?"),
         (["call", "tea", "-c", "my"], "unknown flow 'tea'; there are 'echo', 'fail'"),
         (["call", "tea"], "(no config=NAME was given, so that is `default`)"),
@@ -362,6 +364,15 @@ class BlockOp(BaseOp):
                 assert "Traceback" not in process.stderr.read()
             finally:
                 process.kill()
+
+
+def test_who_has_no_flows_is_told_where_they_belong(write: Write) -> None:
+    write("empty.yaml", "")
+
+    result = flowcore("check", "config=empty")
+
+    assert result.exit_code == 0
+    assert "warning: there are no flows; name them under `flow:`" in result.stdout
 
 
 # --- call --url

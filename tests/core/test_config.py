@@ -167,6 +167,30 @@ def test_an_error_names_file_line_and_key(write: Write, text: str, said: str) ->
     assert said in refused("my.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("imports: my_ops", "'imports': a list is needed, such as `[my_ops]`"),
+        ("language: [en]", "'language': a text is needed"),
+        ("max_concurrent_runs: many", "a whole number is needed, such as `10000`"),
+        ("max_concurrent_runs: 1.5", "a whole number is needed, such as `10000`"),
+        ("deadlines: {cleanup: soon}", "'deadlines.cleanup': a number is needed, such as `5.0`"),
+        ("show_errors: perhaps", "'show_errors': true or false is needed, such as `true`"),
+        ("flow: {f: AOp()}", "'flow.f' must be a mapping, such as `flow_content: MyOp()`"),
+        ("flow: {f: {stream: true}}", "is required, such as `flow_content: MyOp()`"),
+        ("flow: {f: {flow_content: AOp(), input_schema: {q: str}}}",
+         "'flow.f.input_schema.q' must be a mapping, such as `type: string`"),
+        ("flow: [f]", "'flow' must be a mapping"),
+    ],
+)  # fmt: skip
+def test_an_error_about_a_type_says_what_is_needed_with_an_example(
+    write: Write, text: str, said: str
+) -> None:
+    write("my.yaml", text)
+
+    assert said in refused("my.yaml")
+
+
 def test_all_faults_are_listed_each_with_its_place(write: Write) -> None:
     write("a.yaml", "thread_pool_max_workers: 0\nlanguage: en\n")
 

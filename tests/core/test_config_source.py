@@ -94,7 +94,10 @@ def test_an_empty_file_says_nothing(write: Write, text: str) -> None:
     [
         ("- a\n", "my.yaml:1: the file must hold a mapping"),
         ("just text\n", "my.yaml:1: the file must hold a mapping"),
-        ("a: 1\nb: 2\na: 3\n", "my.yaml:3: the key 'a' stands twice"),
+        (
+            "a: 1\nb: 2\na: 3\n",
+            "my.yaml:3: the key 'a' stands twice in one mapping, first",
+        ),
         ("a:\n  b: 1\n  b: 2\n", "my.yaml:3: the key 'b' stands twice"),
         ("a: [1\nb: 2\n", "my.yaml:1:4: not valid YAML"),
         ("a: 'open\n", "not valid YAML"),

@@ -38,9 +38,9 @@ class AccessSettings(ServiceSettings):
 
     api_keys: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
     api_keys_file: Path | None = None
-    allowed_hosts: list[str] = Field(default_factory=lambda: ["*"])
-    trusted_proxies: list[str] = Field(default_factory=list[str])
-    rate_limit: str | None = None
+    allowed_hosts: list[str] = Field(default_factory=lambda: ["*"], examples=[["example.com"]])
+    trusted_proxies: list[str] = Field(default_factory=list[str], examples=[["127.0.0.1"]])
+    rate_limit: str | None = Field(default=None, examples=["60/minute"])
     rate_limit_storage: SecretStr | None = None
     max_runs_per_key: PositiveInt | None = None
 

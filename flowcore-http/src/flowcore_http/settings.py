@@ -29,7 +29,9 @@ class CorsSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    allow_origin: list[str] = Field(default_factory=lambda: ["*"])
+    allow_origin: list[str] = Field(
+        default_factory=lambda: ["*"], examples=[["https://example.com"]]
+    )
     allow_headers: list[str] = Field(
         default_factory=lambda: [
             "Authorization",

@@ -56,7 +56,7 @@ class ModelSettings(BackendSettings):
         params: Defaults for every call, such as ``{"temperature": 0.6}``.
     """
 
-    model_name: str
+    model_name: str = Field(examples=["qwen3-max"])
     params: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -87,7 +87,9 @@ async def connected(app: FlowApp, url: str) -> AsyncGenerator[FlowClient]:
     scheme = url.partition(":")[0].lower().removesuffix("s")
     service = app.catalog.services.get(scheme)
     if service is None:
-        hint = app.plugins.hint(scheme) or "write it as http://host:port"
+        # What stands before an @ may be a password.
+        address = "host:port" if "@" in url or "://" in url else url
+        hint = app.plugins.hint(scheme) or f"write it as http://{address}"
         raise ConfigError(
             f"no installed service understands URLs that begin with {scheme[:20]!r}; {hint}"
         )

@@ -62,7 +62,7 @@ class FlowConfig(BaseSettings):
     backend: str = "http"
     thread_pool_max_workers: int = Field(default=128, ge=1, le=4096)
     language: str = ""
-    imports: list[str] = Field(default_factory=list[str])
+    imports: list[str] = Field(default_factory=list[str], examples=[["my_ops"]])
     flow: dict[str, FlowSettings] = Field(default_factory=dict[str, FlowSettings])
     llm: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     embedding_model: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])

@@ -171,7 +171,7 @@ def _prepare(
             limits = f"{MAX_NODES} values or {MAX_DEPTH} levels"
             raise ConfigError(f"the file has more than {limits}, perhaps through aliases", line)
         if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
+            seen: dict[str, int] = {}
             for key_node, value_node in node.value:
                 at = f"{path}:{key_node.start_mark.line + 1}"
                 if not isinstance(key_node, yaml.ScalarNode):
@@ -181,8 +181,12 @@ def _prepare(
                     # YAML takes `on`, `5` and `null` for something else; a key is what was typed.
                     key_node.tag = _TEXT_TAG
                 if key in seen and key != "<<":
-                    raise ConfigError(f"the key {key!r} stands twice in one mapping", at)
-                seen.add(key)
+                    raise ConfigError(
+                        f"the key {key!r} stands twice in one mapping, first in line {seen[key]}; "
+                        "keep one, with all that is below both",
+                        at,
+                    )
+                seen[key] = key_node.start_mark.line + 1
                 if isinstance(value_node, yaml.ScalarNode):
                     at = TextOrigin(at, str(path), text, value_node.start_mark.index)
                 origins[(*keys, key)] = at

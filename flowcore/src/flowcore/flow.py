@@ -50,7 +50,7 @@ class FlowSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    flow_content: str
+    flow_content: str = Field(examples=["MyOp()"])
     stream: bool = False
     description: str = ""
     input_schema: dict[str, InputField] = Field(default_factory=dict[str, InputField])
@@ -104,9 +104,11 @@ class Flow:
         language: str = "",
     ) -> None:
         if not FLOW_NAME.fullmatch(name):
+            fitting = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip("-.")[:128]
+            guess = f"; did you mean {fitting!r}?" if fitting.strip("_") else ""
             raise ConfigError(
                 f"flow name {name!r}: use letters, digits, '_', '-' and '.', beginning with a "
-                "letter or digit, at most 128"
+                f"letter or digit, at most 128{guess}"
             )
         self.name = name
         self.op = op

@@ -102,6 +102,8 @@ def print_flows_as_trees(app: FlowApp, names: Iterable[str]) -> None:
         _grow(tree, "", flow.op, app)
         console.print(tree)
     count = len(app.flows)
+    if not count:
+        console.print("[yellow]warning:[/] there are no flows; name them under `flow:`")
     console.print(f"[green]ok:[/] {count} flow{'' if count == 1 else 's'}")
 
 

@@ -8,11 +8,24 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from flowcore.errors import ConfigError, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 Path = tuple[str | int, ...]
+_NEEDED: Mapping[str, str] = {
+    "list_type": "a list is needed",
+    "string_type": "a text is needed",
+    "int_type": "a whole number is needed",
+    "int_parsing": "a whole number is needed",
+    "int_from_float": "a whole number is needed",
+    "float_type": "a number is needed",
+    "float_parsing": "a number is needed",
+    "bool_type": "true or false is needed",
+    "bool_parsing": "true or false is needed",
+}
+"""What is said where a value has the wrong type, by pydantic's name of the fault."""
 
 
 class Origins(dict[Path, str]):
@@ -121,12 +134,34 @@ def _fault(
         where = f" in {'.'.join(map(str, path[:-1]))!r}" if path[:-1] else ""
         guess = did_you_mean(str(path[-1]), known) or f"; known keys: {', '.join(sorted(known))}"
         return path, f"unknown key {str(path[-1])!r}{where}{guess}"
+    field = _field_at(model, loc)
     if kind == "missing":
-        return path, f"{name!r} is required"
+        return path, f"{name!r} is required{_such_as(field, str(path[-1]))}"
     if kind in {"dict_type", "model_type", "model_attributes_type"}:
-        return path, f"{name!r} must be a mapping"
-    message = message.removeprefix("Value error, ")
-    return path, f"{name!r}: {message[0].lower()}{message[1:]}"
+        return path, f"{name!r} must be a mapping{_member_such_as(_kind_at(model, loc))}"
+    message = _NEEDED.get(kind, message).removeprefix("Value error, ")
+    example = _such_as(field) if kind in _NEEDED else ""
+    return path, f"{name!r}: {message[0].lower()}{message[1:]}{example}"
+
+
+def _such_as(field: FieldInfo | None, key: str = "") -> str:
+    """Return an example of a field, which is its first one or else its default."""
+    if field is None:
+        return ""
+    value = field.examples[0] if field.examples else field.default
+    if isinstance(value, list):
+        value = f"[{', '.join(map(str, cast('list[object]', value)))}]"
+    if not isinstance(value, str | int | float) or value == "":
+        return ""
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    return f", such as `{key and f'{key}: '}{shown}`"
+
+
+def _member_such_as(kind: Any) -> str:
+    """Return an example of a mapping, from the first key that it needs or may have."""
+    fields: Mapping[str, FieldInfo] = getattr(kind, "model_fields", {})
+    keys = sorted(fields, key=lambda key: not fields[key].is_required())
+    return _such_as(fields[keys[0]], keys[0]) if keys else ""
 
 
 def _booleans_for_numbers(kind: Any, value: object, path: Path) -> Iterator[Path]:
@@ -166,6 +201,16 @@ def _kinds(kind: Any) -> set[Any]:
 
 def _known_keys(model: type[BaseModel], loc: Path) -> list[str]:
     """Return the field names of the model that stands at ``loc`` below ``model``."""
+    return list(getattr(_kind_at(model, loc), "model_fields", {}))
+
+
+def _field_at(model: type[BaseModel], loc: Path) -> FieldInfo | None:
+    """Return the field that stands at ``loc`` below ``model``, if that is one."""
+    return getattr(_kind_at(model, loc[:-1]), "model_fields", {}).get(loc[-1]) if loc else None
+
+
+def _kind_at(model: type[BaseModel], loc: Path) -> Any:
+    """Return the type of what stands at ``loc`` below ``model``."""
     kind: Any = model
     for part in loc:
         fields = getattr(kind, "model_fields", None)
@@ -174,4 +219,4 @@ def _known_keys(model: type[BaseModel], loc: Path) -> list[str]:
         # Mappings and lists: their members' type; optional fields: the type that is not None.
         while args := [a for a in get_args(kind) if a is not type(None) and a is not str]:
             kind = args[-1]
-    return list(getattr(kind, "model_fields", {}))
+    return kind
