@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from flowcore.errors import ExpressionError, OpDefinitionError, UnknownNameError, did_you_mean
 from flowcore.op import MAX_OPS, Op, check_op, check_tree
+from flowcore.parameters import is_parameter
 from flowcore.registry import Registry
 from flowcore.yaml_text import TextOrigin
 
@@ -86,6 +87,8 @@ class _Compiler:
             hint = ""
             if (error.text or "").lstrip().startswith((">>", "<<", "|")):
                 hint = "; to go on in a new line, put the whole into parentheses"
+            elif re.search("[-=]>", error.text or ""):
+                hint = "; ops in a sequence are joined by `>>`"
             line, column = error.lineno or 1, error.offset or 1
             self.fail_at(line, column, f"not an expression: {error.msg}{hint}")
         except ValueError as error:
@@ -165,8 +168,8 @@ class _Compiler:
             case _:
                 self.fail(
                     node,
-                    f"{_SYNTAX.get(type(node), 'this')} is not allowed; a flow consists of ops, "
-                    "`>>`, `|`, `<<`, parentheses and literals",
+                    f"{_SYNTAX.get(type(node), 'this')} is not allowed{_meant(node)}; a flow "
+                    "consists of ops, `>>`, `|`, `<<`, parentheses and literals",
                 )
 
     def compose(self, node: ast.BinOp) -> Op:
@@ -209,7 +212,7 @@ class _Compiler:
             return self.names[name]
         if name in self.ops:
             self.fail(node, f"{name} is a class; write {name}() to make an op of it")
-        known = [*self.names, *self.ops]
+        known = [*self.names, *self.ops, "True", "False", "None"]
         self.fail(node, f"unknown name {name!r}{did_you_mean(name, known)}")
 
     def call(self, node: ast.Call, name: str) -> Op:
@@ -235,11 +238,12 @@ class _Compiler:
         except Exception as error:  # noqa: BLE001
             hint = "; parameters are written as name=value" if node.args else ""
             said = f"{name} refuses its parameters: {error}"
-            wrong: ast.expr = node
+            wrong: ast.AST = node
             if isinstance(error, OpDefinitionError) and error.parameter:
                 said = str(error)
-                given = (k.value for k in node.keywords if k.arg == error.parameter)
-                wrong = next(given, node)
+                given = (keyword for keyword in node.keywords if keyword.arg == error.parameter)
+                if keyword := next(given, None):
+                    wrong = keyword.value if is_parameter(cls, error.parameter) else keyword
             self.fail(wrong, said + hint, error)
         if "ops" not in vars(op):
             self.fail(node, f"{name}.__init__ must call super().__init__(**kwargs)")
@@ -267,6 +271,20 @@ class _Compiler:
 def _describe(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def _meant(node: ast.expr) -> str:
+    match node:
+        case ast.Tuple():
+            return "; join ops by `>>` or `|`, not by commas"
+        case ast.BoolOp(op=ast.Or()):
+            return "; ops at the same time are joined by `|`"
+        case ast.Compare(ops=[ast.Gt(), *_]) | ast.BoolOp():
+            return "; ops in a sequence are joined by `>>`"
+        case ast.Call(func=ast.Attribute(attr=name)):
+            return f"; write {name}(…) alone, without its module"
+        case _:
+            return ""
 
 
 _SYNTAX: Mapping[type[ast.expr], str] = {
