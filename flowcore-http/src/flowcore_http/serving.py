@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import os
 import socket
 import sys
 import time
@@ -183,17 +184,25 @@ async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
 
 
 def announce(app: FlowApp, settings: HttpSettings, sock: socket.socket) -> None:
-    """Tell on standard error where the flows are served."""
+    """Tell on standard error where the flows are served; as a record where the log is JSON."""
     warn_if_open(settings, sock)
     url = url_of(sock, secure=settings.certfile is not None)
     flows = ", ".join(app.flows) or "none; the configuration has nothing under `flow`"
+    pages = ["docs", "playground"] if _with_playground(settings, sock).playground else ["docs"]
+    shown = ", ".join(f"{page}: {url}/{page}" for page in pages)
+    text = f"serving at {url} ({shown}), flows: {flows}"
+    if os.environ.get("FLOWCORE_LOG_FORMAT", "").lower() == "json" and logger.hasHandlers():
+        # Whatever the level: whoever started the service waits for this.
+        about = {"url": url, "flows": [*app.flows]}
+        record = logger.makeRecord(
+            logger.name, logging.INFO, __file__, 0, text, (), None, extra=about
+        )
+        logger.handle(record)
+        return
     # Whoever read our output may have left; the service goes on.
     with suppress(OSError):
         # In one piece, or the log of another process may come between.
-        pages = ["docs", "playground"] if _with_playground(settings, sock).playground else ["docs"]
-        shown = ", ".join(f"{page}: {url}/{page}" for page in pages)
-        line = f"flowcore: serving at {url} ({shown}), flows: {flows}\n"
-        print(line, end="", file=sys.stderr)
+        print(f"flowcore: {text}\n", end="", file=sys.stderr)
 
 
 def _with_playground(settings: HttpSettings, sock: socket.socket) -> HttpSettings:
