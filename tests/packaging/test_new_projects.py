@@ -59,6 +59,8 @@ def test_the_commands_that_are_named_work_as_they_stand(workshop: Site, project:
         if command.startswith("flowcore config="):
             with serving(workshop, command.removeprefix("flowcore "), project.folder) as url:
                 assert "This answer" in ask(f"{url}/ask")
+                with urllib.request.urlopen(f"{url}/playground", timeout=10) as page:
+                    assert page.status == 200
         else:
             name, *arguments = shlex.split(command)
             workshop.run(name, *arguments, cwd=project.folder)
