@@ -36,7 +36,7 @@ class TellOp(BaseAsyncOp):
             match step:
                 case anyio.Event():
                     await step.wait()
-                case float():
+                case int() | float():
                     await anyio.sleep(step)
                 case Exception():
                     raise step

@@ -2,8 +2,8 @@
 
 import { byId, element } from "./elements.js";
 import { Fault, fieldsOf, findField, isPlainObject, readAll, writeAll } from "./fields.js";
-import { say } from "./texts.js";
 import { Tabs } from "./tabs.js";
+import { say, translate } from "./texts.js";
 
 export class Form {
   #fields = [];
@@ -112,6 +112,8 @@ export class Form {
       writeAll(this.#fields, inputs);
     }
     this.#place.replaceChildren(...this.#fields.map(({ node }) => node));
+    // The language may have changed while they were not there.
+    translate(this.#place);
   }
 
   #toJson() {

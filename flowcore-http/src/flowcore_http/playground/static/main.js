@@ -20,6 +20,9 @@ import { Transcript } from "./transcript.js";
 const TICK_MILLISECONDS = 100;
 const LANGUAGES = { curl: "curl", python: "Python" };
 
+setUpTheme(byId("theme"));
+setUpLanguage(byId("language"));
+
 let service = { keys: false, flows: [] };
 let run = null;
 let codeLanguage = "curl";
@@ -172,8 +175,6 @@ function stop() {
   return true;
 }
 
-setUpTheme(byId("theme"));
-setUpLanguage(byId("language"));
 setUpAccess(open);
 setUpShortcuts({ run: start, stop, flows: () => picker.focus() });
 copyOnClick(byId("copy-code"), () => byId("snippet").textContent);

@@ -243,15 +243,14 @@ export function label(node, key) {
   return node;
 }
 
-function translate() {
-  document.documentElement.lang = LANGUAGES[language];
-  document.title = `flowcore ${t("playground")}`;
-  for (const node of document.querySelectorAll("[data-text]")) {
+// Gives all nodes in `root` their words in the language of now.
+export function translate(root) {
+  for (const node of root.querySelectorAll("[data-text]")) {
     const { text, values } = node.dataset;
     node.textContent = t(text, values ? JSON.parse(values) : {});
   }
-  for (const node of document.querySelectorAll("[data-label]")) label(node, node.dataset.label);
-  for (const node of document.querySelectorAll("[data-placeholder]")) {
+  for (const node of root.querySelectorAll("[data-label]")) label(node, node.dataset.label);
+  for (const node of root.querySelectorAll("[data-placeholder]")) {
     node.placeholder = t(node.dataset.placeholder);
   }
 }
@@ -261,7 +260,9 @@ export function setUpLanguage(button) {
     const other = language === "en" ? "zh" : "en";
     button.textContent = other === "zh" ? "中文" : "English";
     button.lang = LANGUAGES[other];
-    translate();
+    document.documentElement.lang = LANGUAGES[language];
+    document.title = `flowcore ${t("playground")}`;
+    translate(document);
   };
   const preferred = remembered("language") ?? navigator.language.slice(0, 2).toLowerCase();
   language = preferred === "zh" ? "zh" : "en";
