@@ -155,7 +155,7 @@ class FlowApp:
         values = template.validate(inputs)
         if len(self.runs) >= self.config.max_concurrent_runs:
             raise AppBusyError(
-                f"{len(self.runs)} runs are in progress, as many as max_concurrent_runs allows; "
+                f"max_concurrent_runs is {len(self.runs)}, and as many runs are in progress; "
                 "try again later, or raise it"
             )
         run = Run(
