@@ -240,7 +240,7 @@ class _Compiler:
             said = f"{name} refuses its parameters: {error}"
             wrong: ast.AST = node
             if isinstance(error, OpDefinitionError) and error.parameter:
-                said = str(error)
+                said, hint = str(error), ""
                 given = (keyword for keyword in node.keywords if keyword.arg == error.parameter)
                 if keyword := next(given, None):
                     wrong = keyword.value if is_parameter(cls, error.parameter) else keyword
