@@ -184,6 +184,18 @@ async def test_an_answer_without_success_is_a_failure_that_keeps_the_answer() ->
 # --- the input
 
 
+class Pieces(io.BytesIO):
+    """A stream of which a read returns no more than a few bytes, as of a pipe."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        super().__init__(data)
+        self._size = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        del size
+        return super().read(self._size)
+
+
 async def test_a_bad_row_is_a_failure_of_that_row_and_lines_keep_their_numbers() -> None:
     rows = [
         b'\xef\xbb\xbf{"n": 1}\r', b"", b"  \t\r", b"{n: 2}", b"[1]", b'"text"', b"null", b"true",
@@ -234,6 +246,22 @@ def test_a_row_of_exactly_the_largest_size_is_taken() -> None:
     assert reader.read() is None
 
 
+@pytest.mark.parametrize("size", range(1, 40))
+def test_rows_are_the_same_however_the_input_comes_in(size: int) -> None:
+    text = '\ufeff{"a": "é"}\r\n\n \n{"b": "中"}\n{"c": 1}'.encode()
+    reader = RowReader(Pieces(text, size), "in.jsonl")
+
+    rows = []
+    while (block := reader.read()) is not None:
+        rows += block
+
+    assert [(row.number, row.text.decode()) for row in rows] == [
+        (1, '{"a": "é"}'),
+        (4, '{"b": "中"}'),
+        (5, '{"c": 1}'),
+    ]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
 async def test_an_input_in_another_encoding_is_refused(encoding: str) -> None:
     mark = "\ufeff" if encoding == "utf-16-be" else ""
@@ -281,6 +309,15 @@ async def test_a_limit_ends_a_start_early_and_the_next_goes_on() -> None:
 
     assert (report.answered, report.left) == (1, 0)
     assert set(results()) == {1, 2, 3, 4, 5}
+
+
+async def test_after_as_many_failures_as_are_allowed_no_further_row_is_begun() -> None:
+    async with opened() as app:
+        report = await batch(app, numbers(1, -1, 2, -2, 3, -3), concurrency=1, max_failed=2)
+        assert (report.answered, report.failed, report.left) == (2, 2, 2)
+        report = await batch(app, concurrency=1, max_failed=2)
+
+    assert (report.answered, report.failed, report.failed_before, report.left) == (1, 1, 2, 0)
 
 
 async def test_failed_rows_are_tried_again_if_that_is_asked_for() -> None:

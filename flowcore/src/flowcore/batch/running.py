@@ -77,6 +77,7 @@ async def run_batch(
     concurrency: int = CONCURRENCY,
     retry_failed: bool = False,
     limit: int | None = None,
+    max_failed: int | None = None,
     with_inputs: bool = False,
     watch: Callable[[BatchReport], object] | None = None,
 ) -> BatchReport:
@@ -96,6 +97,7 @@ async def run_batch(
             ``max_concurrent_runs``.
         retry_failed: Whether rows that have failed in earlier starts are tried again.
         limit: How many rows to run at most, in this start.
+        max_failed: After how many failures, in this start, no further row is begun.
         with_inputs: Whether results repeat the inputs of their row.
         watch: Called with the report at the beginning and whenever a row is done; the report is
             the same object every time.
@@ -121,6 +123,7 @@ async def run_batch(
         _check_distinct(stream, journal)
         batch = _Batch(runner, stream, str(source), journal, report, watch or (lambda _: None))
         batch.limit = limit
+        batch.max_failed = max_failed
         batch.with_inputs = with_inputs
         await batch.prepare(retry_failed=retry_failed)
         await batch.run(concurrency)
@@ -129,6 +132,7 @@ async def run_batch(
 
 class _Batch:
     limit: int | None = None
+    max_failed: int | None = None
     with_inputs = False
 
     def __init__(
@@ -222,6 +226,8 @@ class _Batch:
         """Wait for the next row that is to be done; None if there is none."""
         async with self._turn:
             if self.limit is not None and self._started >= self.limit:
+                return None
+            if self.max_failed is not None and self._report.failed >= self.max_failed:
                 return None
             while not self._ready:
                 rows = await run_sync(self._reader.read, abandon_on_cancel=True)

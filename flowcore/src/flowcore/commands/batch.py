@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     metavar="N", help="Rows that run at the same time.",
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Run N rows and stop.")
+@click.option("--max-failed", type=click.IntRange(1), metavar="N", help="Stop after N failures.")
 @click.option("--retry-failed", is_flag=True, help="Try rows again that have failed before.")
 @click.option("--with-inputs", is_flag=True, help="Repeat the inputs of a row in its result.")
 @config_options
@@ -54,6 +55,7 @@ def command(
     failed: str | None,
     concurrency: int,
     limit: int | None,
+    max_failed: int | None,
     retry_failed: bool,
     with_inputs: bool,
     names: tuple[str, ...],
@@ -98,6 +100,7 @@ def command(
                 failures=failed,
                 concurrency=concurrency,
                 limit=limit,
+                max_failed=max_failed,
                 retry_failed=retry_failed,
                 with_inputs=with_inputs,
                 watch=keep,
