@@ -78,6 +78,7 @@ class SearchOp(StepOp):
     words: Iterator[str] | None = None
     speaker: Speaks | None = None
     missing: Unknown = 7
+    sloppy_any: any = 8  # pyright: ignore[reportGeneralTypeIssues]
     sloppy: str = None  # pyright: ignore[reportAssignmentType]
     plain = 5
     LIMIT: ClassVar[int] = 9
@@ -152,7 +153,9 @@ def test_what_an_expression_cannot_hold_is_made_of_what_it_can(
     assert (made, type(made)) == (expected, type(expected))
 
 
-@pytest.mark.parametrize("name", ["missing", "words", "speaker", "plain", "anything", "sloppy"])
+@pytest.mark.parametrize(
+    "name", ["missing", "words", "speaker", "plain", "anything", "sloppy", "sloppy_any"]
+)
 def test_what_cannot_be_checked_is_let_through(name: str) -> None:
     assert make(name, None) is None
 
@@ -358,7 +361,7 @@ def refused(source: str) -> ExpressionError:
     ("source", "at"),
     [
         ('StepOp() >> SearchOp(index="é", top_k="five")', '"five"'),
-        ("StepOp() >> SearchOp(topk=5)", "5"),
+        ("StepOp() >> SearchOp(topk=5)", "topk=5"),
         ("StepOp() >> PageOp(size='x')", "'x'"),
         ("StepOp() >> PageOp('x')", "PageOp"),
         ("StepOp(max_retries=0)", "0"),
@@ -386,7 +389,9 @@ def test_a_flow_with_a_wrong_parameter_stops_the_start(write: Callable[[str, str
           "    async def async_execute(self): ...\n")  # fmt: skip
     write("typed.yaml", "imports: [typed_ops]\nflow:\n  f:\n    flow_content: TypedOp(top_k='5')\n")
 
-    with pytest.raises(ExpressionError, match=r"typed.yaml:4:\d+: .* write top_k=5, without quotes"):
+    with pytest.raises(
+        ExpressionError, match=r"typed.yaml:4:\d+: .* write top_k=5, without quotes"
+    ):
         FlowApp("typed.yaml")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections import deque
 from collections.abc import (
     Generator,
@@ -155,7 +156,10 @@ class ParameterType:
             return None
         for config in (ConfigDict(arbitrary_types_allowed=True), None):
             try:
-                adapter = TypeAdapter[Any](_strict(self._hint), config=config)
+                with warnings.catch_warnings():
+                    # It warns of what is no type, such as the function `any`.
+                    warnings.simplefilter("error", UserWarning)
+                    adapter = TypeAdapter[Any](_strict(self._hint), config=config)
             except PydanticUserError as error:
                 # A model has a configuration of its own.
                 if error.code != "type-adapter-config-unused":
