@@ -39,8 +39,12 @@ class Running:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.text = ""
-        for stream in (process.stdout, process.stderr):
-            threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+        self.readers = [
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (process.stdout, process.stderr)
+        ]
+        for reader in self.readers:
+            reader.start()
 
     def _read(self, stream: Iterator[str]) -> None:
         for line in stream:
@@ -63,10 +67,17 @@ def launched(*arguments: str) -> Generator[Running]:
         text=True,
         start_new_session=True,
     ) as process:
+        running = Running(process)
         try:
-            yield Running(process)
+            yield running
         finally:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+            for reader in running.readers:
+                reader.join(20)
 
 
 @pytest.fixture

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 
 from flowcore.config_source import find_config
 from flowcore.errors import ConfigError
+from flowcore.reload.snapshot import KINDS
 from flowcore.user_op import UserOp
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
-
-KINDS = frozenset({".py", ".yaml", ".yml"})
-"""Files that matter when they are new, beside those that are loaded."""
 
 
 def loaded_files(names: Iterable[str], app: FlowApp | None = None) -> set[Path]:

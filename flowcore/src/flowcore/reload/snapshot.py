@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from flowcore.reload.loaded import KINDS
+KINDS = frozenset({".py", ".yaml", ".yml"})
+"""Files that matter when they are new, beside those that are loaded."""
 
 Signature = tuple[int, int, int] | None
 """What tells two versions of a file apart; None where there is none."""

@@ -51,6 +51,7 @@ class Child:
         kept: The sockets that it keeps for the next one.
         overlaps: Whether it can begin while another one serves.
         waits: Whether it is ready, and waits until the other one has ended.
+        has_begun: Whether it was told to begin.
     """
 
     process: subprocess.Popen[bytes]
@@ -60,6 +61,7 @@ class Child:
     kept: dict[str, socket.socket] = field(default_factory=dict[str, socket.socket])
     overlaps: bool = False
     waits: bool = False
+    has_begun: bool = False
 
 
 class Supervisor:
@@ -148,7 +150,11 @@ class Supervisor:
     def _start(self, because: str) -> None:
         if self._starting is not None:
             # What it has loaded is out of date before it serves.
-            self._starting.process.kill()
+            if self._starting.has_begun:
+                # It may have accepted a connection by now.
+                self._starting.channel.send(HandoverRequest.RETIRE)
+            else:
+                self._starting.process.kill()
             because = because or self._starting.because
             self._starting = None
         try:
@@ -189,7 +195,7 @@ class Supervisor:
             child.waits = True
             self._serving.channel.send(HandoverRequest.STOP)
             return
-        child.waits = False
+        child.waits, child.has_begun = False, True
         child.channel.send(
             "go",
             *self._kept.values(),
@@ -226,7 +232,7 @@ class Supervisor:
             self._serving = None
             if self._starting is not None and self._starting.waits:
                 self._let_begin(self._starting)
-            else:
+            elif self._starting is None:
                 self._say(f"the service {_ending(code)}; it starts again when a file changes")
         elif child is self._starting:
             self._starting = None
