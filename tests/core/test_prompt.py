@@ -83,7 +83,9 @@ async def test_prompt_path_names_another_file_relative_to_that_of_the_op(
 
 
 async def test_an_op_without_prompts_says_so_when_it_asks_for_one(module: Any) -> None:
-    with pytest.raises(PromptError, match="no prompt 'greet' because the op has no prompt file"):
+    with pytest.raises(
+        PromptError, match=r"the op has no prompt file, which would be .*_prompt\.yaml"
+    ):
         await run_op(module("bare_op", OP).GreetOp())
 
 

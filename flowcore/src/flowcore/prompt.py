@@ -26,13 +26,15 @@ class Prompts:
     Args:
         path: The YAML file, a mapping of names to texts; None where the op has none.
         language: Suffix of the preferred variants, such as ``"zh"`` for ``name_zh``.
+        place: Where the file would be, for messages.
 
     Raises:
         PromptError: If the file is not such a mapping.
     """
 
-    def __init__(self, path: Path | None, language: str = "") -> None:
+    def __init__(self, path: Path | None, language: str = "", *, place: Path | None = None) -> None:
         self._path = path
+        self._place = place
         self._language = language
         self._texts = _load(path) if path else MappingProxyType[str, str]({})
         self._warned: set[str] = set()
@@ -47,6 +49,8 @@ class Prompts:
             if variant in self._texts:
                 return self._texts[variant]
         where = f"in {self._path}" if self._path else "because the op has no prompt file"
+        if self._path is None and self._place is not None:
+            where += f", which would be {self._place}"
         raise PromptError(f"no prompt {name!r} {where}{did_you_mean(name, self._texts)}")
 
     def format(self, name: str, values: dict[str, Any]) -> str:

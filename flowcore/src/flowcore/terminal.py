@@ -146,7 +146,7 @@ def print_markdown(text: str) -> None:
         return
     from rich.markdown import Markdown  # noqa: PLC0415 - loads a parser and a highlighter
 
-    console.print(Markdown(text))
+    console.print(Markdown(text, code_theme="ansi_dark"))
 
 
 def _safe(text: str) -> str:

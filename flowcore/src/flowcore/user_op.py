@@ -181,7 +181,8 @@ class UserOp(Op, ABC):
         Raises:
             PromptError: If the file that ``prompt_path`` names is missing, or any is malformed.
         """
-        self._prompts = Prompts(self.find_prompts(), self.language or language)
+        place = self._prompt_place()
+        self._prompts = Prompts(self.find_prompts(), self.language or language, place=place)
 
     def _own_prompts(self) -> Prompts:
         if self._prompts is None:
@@ -190,14 +191,17 @@ class UserOp(Op, ABC):
 
     def find_prompts(self) -> Path | None:
         """Return the file of the op's prompts, or None where it has none."""
+        path = self._prompt_place()
+        return path if self.prompt_path or (path and path.is_file()) else None
+
+    def _prompt_place(self) -> Path | None:
         module = sys.modules.get(type(self).__module__)
         source = self.file_path or getattr(module, "__file__", None)
         # Code typed into an interpreter has no file: paths are then relative to the folder.
         folder = Path(source).resolve().parent if source else Path.cwd()
         if self.prompt_path:
             return folder / self.prompt_path
-        path = prompt_file(folder / Path(source).name) if source else None
-        return path if path and path.is_file() else None
+        return prompt_file(folder / Path(source).name) if source else None
 
     # --- execution ---
 
