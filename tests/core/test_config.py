@@ -335,6 +335,11 @@ def test_all_that_is_wrong_is_told_at_once(write: Write) -> None:
     assert caught.value.code == "config_error"
 
 
+def test_a_misspelt_backend_key_is_recognized() -> None:
+    with pytest.raises(ConfigError, match="needs a `backend`; is 'backnd' meant"):
+        FlowApp({"llm": {"default": {"backnd": "scripted"}}})
+
+
 def test_several_faults_of_one_kind_keep_their_code(write: Write) -> None:
     content = "flow: {a: {flow_content: NoOp()}, b: {flow_content: NoOp() >>}}\n"
 

@@ -181,6 +181,13 @@ def test_all_common_parameters_are_usable_in_the_expression() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
+        ("SearchOp(), SearchOp()", "join ops by `>>` or `|`, not by commas"),
+        ("SearchOp() or SearchOp()", "ops at the same time are joined by `|`"),
+        ("SearchOp() > SearchOp()", "ops in a sequence are joined by `>>`"),
+        ("SearchOp() -> SearchOp()", "ops in a sequence are joined by `>>`"),
+        ("SearchOp() => SearchOp()", "ops in a sequence are joined by `>>`"),
+        ("my_ops.SearchOp()", "write SearchOp(…) alone, without its module"),
+        ("SearchOp(top_k=true)", "unknown name 'true'; did you mean 'True'?"),
         ("SearchOp(topk=1)", "SearchOp has no parameter 'topk'; did you mean 'top_k'?"),
         ("SearchOp(max_retrys=1)", "did you mean 'max_retries'?"),
         ("SearchOp(max_retries=0)", "max_retries counts tries, at least 1"),

@@ -208,8 +208,9 @@ def _fill(text: str, environment: Mapping[str, str], origin: str) -> str:
             return "$"
         found = environment.get(name) or default
         if found is None and name not in environment:
+            guess = did_you_mean(name, environment)
             raise ConfigError(
-                f"the environment variable {name} is not set; set it, put it into .env, "
+                f"the environment variable {name} is not set{guess}; set it, put it into .env, "
                 f"or write ${{{name}:-default}}",
                 origin,
             )

@@ -136,6 +136,11 @@ def parameter_types(cls: type[Op]) -> ParameterTypes:
     return types
 
 
+def is_parameter(cls: type[Op], name: str) -> bool:
+    """Whether an op class has a parameter of this name."""
+    return name in COMMON_PARAMETERS or name in own_parameters(cls) or name in init_arguments(cls)
+
+
 def init_arguments(cls: type[Op]) -> list[str]:
     """Return the parameters that are arguments of the class's own ``__init__``, if it has one."""
     if cls.__init__.__module__ in _BASE_MODULES:

@@ -168,6 +168,8 @@ def _entry(
     backend = entries[name].get("backend")
     if not isinstance(backend, str):
         guess = did_you_mean(name, entries.keys() - {name})
+        for key in entries[name]:
+            guess = f"; is {key!r} meant to be it?" if did_you_mean(key, ["backend"]) else guess
         raise ConfigError(f"{kind}.{name} needs a `backend`{guess}", config.origins.find(path))
     try:
         cls = registry.lookup(backend, hint(backend))
