@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-INDEX, ERRORS = "docs/index", "docs/reference/errors"
+INDEX = "docs/index"
 ROOT = Path(__file__).parents[1]
 # What `flowcore explain` prints lies in the distributions.
 EXPLANATIONS = ("*/src/*/explanations/*.md", "plugins/*/src/*/explanations/*.md")
@@ -76,10 +76,7 @@ linkcheck_workers = 4
 
 
 def add_contents(_app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put pages into the side bar.
-
-    Those that the start page lists, under its headings, and below that of the errors one for each.
-    """
+    """Put the pages that the start page lists into the side bar, under its headings."""
     if docname == INDEX:
         above = ""
         for section in re.split(r"^#(?=##? )", source[0], flags=re.MULTILINE)[1:]:
@@ -89,15 +86,12 @@ def add_contents(_app: Sphinx, docname: str, source: list[str]) -> None:
             caption = title if level == "#" else f"{above}: {title}"
             pages = re.findall(r"^- \[([^\]]+)\]\((\S+)\.md\)", text, flags=re.MULTILINE)
             if pages:
-                source[0] += contents([f"{name} <{page}>" for name, page in pages], caption)
-    elif docname == ERRORS:
-        files = [file for pattern in EXPLANATIONS for file in sorted(ROOT.glob(pattern))]
-        source[0] += contents([f"/{file.relative_to(ROOT).as_posix()}" for file in files])
-
-
-def contents(entries: list[str], caption: str = "") -> str:
-    options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
-    return "\n\n" + "\n".join(["```{toctree}", *options, "", *entries, "```", ""])
+                entries = [f"{name} <{page}>" for name, page in pages]
+                lines = ["```{toctree}", ":hidden:", f":caption: {caption}", "", *entries, "```"]
+                source[0] += "\n\n" + "\n".join([*lines, ""])
+    elif "/explanations/" in docname:
+        # There are many; the page about errors links to them.
+        source[0] = f"---\norphan: true\n---\n{source[0]}"
 
 
 def setup(app: Sphinx) -> None:

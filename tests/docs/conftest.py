@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from flowcore import C, Catalog
 
+from .markdown import ROOT
 from .reader import Reader, environment
 from .upstream import upstream
 
@@ -40,3 +42,17 @@ def reader(upstream_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in set(sys.modules) - modules:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built with warnings as errors."""
+    folder = tmp_path_factory.mktemp("site")
+    html, kept = folder / "html", folder / "kept"
+    options = ["-W", "--keep-going", "-n", "-q", "-b", "html", "-c", "docs", "-d", str(kept)]
+    command = [sys.executable, "-m", "sphinx", *options, ".", str(html)]
+    built = subprocess.run(
+        command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    return html

@@ -32,7 +32,9 @@ from .markdown import Block
 PORT = "8002"
 SERVING = re.compile(r"(?:serving at|Running on) http://127\.0\.0\.1:(\d+)")
 # `flowcore config=…`: without a subcommand, settings mean that a server is started.
-STARTS_SERVER = re.compile(r"flowcore (serve )?((--reload|--reload-include \S+) )*config=\S+( [\w.]+=\S+)*|hypercorn .*")
+STARTS_SERVER = re.compile(
+    r"flowcore (serve )?((--reload|--reload-include \S+) )*config=\S+( [\w.]+=\S+)*|hypercorn .*"
+)
 PATIENCE = 60
 """How long one command may take, in seconds, on a busy machine."""
 
