@@ -366,6 +366,18 @@ class BlockOp(BaseOp):
                 process.kill()
 
 
+def test_a_flow_that_answers_nothing_says_so(write: Write) -> None:
+    write("cli_ops_xyz.py", OPS.replace('raise ValueError("on fire")', "pass"))
+    write("my.yaml", "imports: [cli_ops_xyz]\nflow: {f: {flow_content: FailOp()}}")
+
+    result = flowcore("call", "f", "-c", "my")
+    as_json = flowcore("call", "f", "-c", "my", "--json")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "the flow ended without an answer\n"
+    assert as_json.stderr == ""
+
+
 def test_who_has_no_flows_is_told_where_they_belong(write: Write) -> None:
     write("empty.yaml", "")
 

@@ -41,6 +41,7 @@ class ChunkPrinter:
         self._last: ChunkEnum | None = None
         self._at_line_start = True
         self._failure: object = None
+        self._has_answer = False
         self._spinner = self._err.status("waiting for the first chunk", spinner="dots")
         if self._err.is_terminal:
             self._spinner.start()
@@ -61,6 +62,8 @@ class ChunkPrinter:
         self._last = kind
         if kind is ChunkEnum.ERROR:
             self._failure = chunk.metadata.get("code")
+        elif kind is ChunkEnum.ANSWER:
+            self._has_answer = self._has_answer or bool(text)
 
     def close(self) -> None:
         """Stop the spinner, end the last line, and say where a failure is explained."""
@@ -69,6 +72,11 @@ class ChunkPrinter:
         if line := pointer(self._failure):
             self._err.print(line, style="dim")
             self._failure = None
+
+    def miss_answer(self) -> None:
+        """Say so where a run that came to a good end has not answered."""
+        if not self._has_answer:
+            self._err.print("the flow ended without an answer", style="dim")
 
     def _end_line(self) -> None:
         if self._last is not None and not self._at_line_start:
@@ -83,6 +91,9 @@ class JsonPrinter:
         """Print one chunk."""
         sys.stdout.write(json.dumps(chunk.model_dump(mode="json")) + "\n")
         sys.stdout.flush()
+
+    def miss_answer(self) -> None:
+        """Do nothing: a program sees what there is."""
 
     def close(self) -> None:
         """Do nothing: every line is ended already."""

@@ -59,3 +59,4 @@ def command(
         printer.close()
     if not done:
         raise SystemExit(1)
+    printer.miss_answer()
