@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from flowcore import Finding
@@ -47,3 +50,13 @@ def test_control_characters_do_not_steer_the_terminal(capsys: pytest.CaptureFixt
     print_diagnosis(Diagnosis([Finding("a", "b\x1b[2J", "c\x07", "problem", "d\x1b")]))
 
     assert not {"\x1b", "\x07"} & {*capsys.readouterr().out}
+
+
+def test_a_terminal_without_such_characters_gets_plain_ones(monkeypatch: pytest.MonkeyPatch):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    print_diagnosis(Diagnosis(FINDINGS))
+    sys.stdout.flush()
+
+    assert b" + llm.default works" in written.getvalue()
+    assert b"\nx not ready: 1 problem, 1 warning" in written.getvalue()

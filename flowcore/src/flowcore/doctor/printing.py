@@ -15,65 +15,76 @@ from flowcore.terminal import printable
 if TYPE_CHECKING:
     from flowcore.finding import Finding, Level
 
-_MARKS: Mapping[Level, tuple[str, str, str]] = {
-    "ok": ("✓", "ok", "green"),
-    "info": (" ", "", ""),
-    "warning": ("!", "warning", "yellow"),
-    "problem": ("✗", "problem", "bold red"),
+_STYLES: Mapping[Level, str] = {
+    "ok": "green",
+    "info": "",
+    "warning": "yellow",
+    "problem": "bold red",
 }
+_MARKS: Mapping[Level, str] = {"ok": "✓", "info": " ", "warning": "!", "problem": "✗"}
+_PLAIN_MARKS: Mapping[Level, str] = {"ok": "+", "info": " ", "warning": "!", "problem": "x"}
 
 
 def print_diagnosis(diagnosis: Diagnosis) -> None:
     """Print the findings by section, and at the end what is to be done."""
     console = Console(highlight=False)
+    marks = _MARKS if _can_show(console, *_MARKS.values()) else _PLAIN_MARKS
     for section, findings in diagnosis.sections().items():
         console.print(Text(section, style="bold"))
-        console.print(_table(findings))
+        console.print(_table(findings, marks))
         console.print()
     to_do = [*diagnosis.problems, *diagnosis.warnings]
     if to_do:
         console.print(Text("to do", style="bold"))
         for found in to_do:
-            mark, _, style = _MARKS[found.level]
             console.print(
-                Text(f"  {mark} ", style=style),
+                Text(f"  {marks[found.level]} ", style=_STYLES[found.level]),
                 Text(printable(f"{found.name}: {found.advice or 'see above'}")),
                 sep="",
                 soft_wrap=True,
             )
         console.print()
-    console.print(_verdict(diagnosis))
+    level = "ok" if diagnosis.is_ready else "problem"
+    console.print(Text(f"{marks[level]} {_verdict(diagnosis)}", style=f"bold {_STYLES[level]}"))
 
 
-def _table(findings: list[Finding]) -> Table:
+def _table(findings: list[Finding], marks: Mapping[Level, str]) -> Table:
     table = Table.grid(padding=(0, 1))
-    table.add_column(width=1 + 1, justify="right")
+    table.add_column(width=2, justify="right")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_column(overflow="fold", style="dim")
+    if any(found.origin for found in findings):
+        table.add_column(overflow="fold", style="dim")
     for found in findings:
-        mark, word, style = _MARKS[found.level]
+        style = _STYLES[found.level]
         said = Text()
         if found.level in {"warning", "problem"}:
-            said.append(f"{word}: ", style=style)
+            said.append(f"{found.level}: ", style=style)
         said.append(printable(found.text))
-        name = Text(printable(found.name), style="cyan")
-        table.add_row(Text(mark, style=style), name, said, Text(_short(found.origin)))
+        row = [Text(marks[found.level], style=style), Text(printable(found.name), style="cyan")]
+        table.add_row(*row, said, *([Text(_short(found.origin))] if found.origin else []))
     return table
+
+
+def _verdict(diagnosis: Diagnosis) -> str:
+    counts = [
+        f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
+        for found, word in ((diagnosis.problems, "problem"), (diagnosis.warnings, "warning"))
+        if found
+    ]
+    if diagnosis.is_ready:
+        return f"ready{f', with {counts[0]}' if counts else ''}"
+    return f"not ready: {', '.join(counts)}"
+
+
+def _can_show(console: Console, *marks: str) -> bool:
+    try:
+        "".join(marks).encode(console.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _short(origin: str) -> str:
     """Return where a value comes from, without the folders of a file."""
     return printable(origin.rpartition("/")[2] if origin.startswith("/") else origin)
-
-
-def _verdict(diagnosis: Diagnosis) -> Text:
-    problems, warnings = len(diagnosis.problems), len(diagnosis.warnings)
-    counts = [
-        f"{count} {word}{'' if count == 1 else 's'}"
-        for count, word in ((problems, "problem"), (warnings, "warning"))
-        if count
-    ]
-    if diagnosis.is_ready:
-        return Text(f"✓ ready{f', with {counts[0]}' if counts else ''}", style="bold green")
-    return Text(f"✗ not ready: {', '.join(counts)}", style="bold red")
