@@ -240,6 +240,27 @@ def test_each_test_has_a_cassette_of_its_own_under_xdist_too(project: pytest.Pyt
     assert outcomes(project, "-n", "2", "--record=none") == {"passed": 4}
 
 
+def test_tests_may_share_a_cassette(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_ask="""
+        import pytest
+        from flowcore import ModelSettings
+        from ops import AskOp
+        from shout import ShoutLLM
+
+        @pytest.mark.parametrize("question", ["a", "b", "a"])
+        def test_it(cassette, run_op, question):
+            llm = cassette(ShoutLLM(ModelSettings(model_name="loud")), name="all")
+            assert run_op(AskOp(llm=llm, question=question)).text == question.upper()
+        """
+    )
+
+    for mode in ("once", "none", "all", "once"):
+        assert outcomes(project, f"--record={mode}") == {"passed": 3}
+    asked = [r.request["messages"][0]["content"] for r in read(project.path / "cassettes/all.yaml")]
+    assert asked == ["a", "b", "a"]
+
+
 def test_a_run_that_uses_nothing_of_it_pays_nothing(project: pytest.Pytester) -> None:
     project.makepyfile(
         """

@@ -76,7 +76,8 @@ class CassetteFixture(Protocol):
         Args:
             wraps: The real model: its config entry, which is read only to record, or an LLM.
             name: Name of the cassette in the folder ``cassettes`` beside the test, without
-                ``.yaml``; by default ``MODULE/TEST``. LLMs of one name share a cassette.
+                ``.yaml``; by default ``MODULE/TEST``. LLMs of one name share a cassette, also those
+                of several tests, as long as these run in one process while they are recorded.
             mode: ``once``, ``none`` or ``all``; by default what ``--record`` says.
             speed: At which multiple of the recorded pace to replay; 0 is as fast as possible.
             ignore: Regular expressions for what may differ in texts, such as a date.
@@ -120,12 +121,17 @@ class Cassettes:
         folder: Where they are.
         name: Name of the one that a test has by default.
         mode: What ``--record`` says.
+        recorders: The cassettes that earlier tests have recorded; a test of the same name goes on
+            with one, and does not begin it anew.
     """
 
-    def __init__(self, folder: Path, name: str, mode: Mode) -> None:
+    def __init__(
+        self, folder: Path, name: str, mode: Mode, recorders: dict[Path, Cassette]
+    ) -> None:
         self._folder = folder
         self._name = name
         self._mode: Mode = mode
+        self._recorders = recorders
         self._open: dict[str, Cassette] = {}
         self._strict: list[Cassette] = []
 
@@ -144,7 +150,10 @@ class Cassettes:
         name = self._name if name is None else name
         path = self._folder / f"{name}.yaml"
         if name not in self._open:
-            self._open[name] = Cassette(path, mode or self._mode, ignore=ignore)
+            known = self._recorders.get(path)
+            self._open[name] = known or Cassette(path, mode or self._mode, ignore=ignore)
+            if self._open[name].is_recording:
+                self._recorders[path] = self._open[name]
         if unused == "fail":
             self._strict.append(self._open[name])
         return cassette_llm(path, wraps, speed=speed, faults=faults, cassette=self._open[name])

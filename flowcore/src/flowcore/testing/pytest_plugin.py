@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowcore.testing.cassette import Cassette
     from flowcore.testing.fixtures import (
         CassetteFixture,
         Cassettes,
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from flowcore.testing.running import AppUnderTest
 
 _CASSETTES: pytest.StashKey[Cassettes] = pytest.StashKey()
+_RECORDERS: pytest.StashKey[dict[Path, Cassette]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,7 +98,9 @@ def cassette(request: pytest.FixtureRequest) -> Iterator[CassetteFixture]:
 
     mode: Any = request.config.getoption("flowcore_record", default=None)
     folder = request.path.parent / "cassettes"
-    cassettes = Cassettes(folder, cassette_name(request.node.nodeid), mode or default_mode())
+    recorders = request.config.stash.setdefault(_RECORDERS, {})
+    name = cassette_name(request.node.nodeid)
+    cassettes = Cassettes(folder, name, mode or default_mode(), recorders)
     request.node.stash[_CASSETTES] = cassettes
     failed = request.session.testsfailed
     yield cassettes.make
