@@ -19,6 +19,9 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+    *(ROOT / name / "README.md" for name in ("flowcore", "flowcore-http")),
+    *sorted((ROOT / "plugins").glob("*/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     *EXPLANATIONS,
 ]

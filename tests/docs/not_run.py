@@ -8,7 +8,34 @@ INSTALLS = "installs packages; tests/packaging installs the same distributions f
 CHANGES = "changes the machine: its users and services"
 NO_ENGINE = "needs a container engine; the tests follow the Dockerfile by themselves"
 
+MEASURES = "measures for minutes, with the whole machine for itself"
+
 NOT_RUN: dict[str, str] = {
+    """\
+nox -s bench -- --quick --task T1 --peer flowcore --peer fastapi
+""": MEASURES,
+    """\
+pip install ./flowcore ./flowcore-http
+pip install "./flowcore-http[uvicorn]"     # with a faster server, for http.server: uvicorn
+pip install "./flowcore-http[workers]"     # with gunicorn, for several processes, not for Windows
+""": INSTALLS,
+    """\
+pip install ./flowcore ./plugins/flowcore-chat
+pip install --find-links dist flowcore-chat
+""": INSTALLS,
+    """\
+pip install -e .
+python -m build --wheel --outdir dist       # or: uv build --wheel --out-dir dist
+pip install --find-links dist flowcore-example
+""": INSTALLS,
+    """\
+pip install ./flowcore ./plugins/flowcore-llamacpp
+pip install --find-links dist flowcore-llamacpp
+""": INSTALLS,
+    """\
+pip install ./flowcore ./plugins/flowcore-memory
+pip install --find-links dist flowcore-memory
+""": INSTALLS,
     """\
 sudo useradd --system --home-dir /srv/explain --shell /usr/sbin/nologin explain
 sudo install --mode=600 explain.env /etc/explain.env
