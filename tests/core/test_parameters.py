@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, StrEnum
@@ -436,6 +438,22 @@ class LateOp(StepOp):
 
 class Later(BaseModel):
     a: int
+
+
+def test_a_class_that_is_gone_leaves_nothing_behind() -> None:
+    class ShortLivedOp(StepOp):
+        top_k: int = 3
+
+        def __init__(self, size: int = 1, **params: Any) -> None:
+            super().__init__(**params)
+
+    ShortLivedOp(top_k=1)
+    gone = weakref.ref(ShortLivedOp)
+
+    del ShortLivedOp
+    gc.collect()
+
+    assert gone() is None
 
 
 # --- descriptions

@@ -11,7 +11,6 @@ from functools import wraps
 from os import PathLike
 from types import NoneType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -122,7 +121,7 @@ def own_parameters(cls: type[Op]) -> list[str]:
 
 def parameter_types(cls: type[Op]) -> ParameterTypes:
     """Return the types of the parameters that a class declares as attributes, made once."""
-    if (known := _types.get(cls)) is not None:
+    if (known := vars(cls).get(_TYPES)) is not None:
         return known
     types = ParameterTypes()
     for name in own_parameters(cls):
@@ -132,7 +131,7 @@ def parameter_types(cls: type[Op]) -> ParameterTypes:
                 names = ChainMap(_globals_of(klass), dict(vars(klass)))
                 types[name] = ParameterType(annotations[name], names, getattr(cls, name, MISSING))
                 break
-    _types[cls] = types
+    setattr(cls, _TYPES, types)
     return types
 
 
@@ -254,6 +253,7 @@ COMMON_PARAMETERS = ParameterTypes(
 """The parameters that every op has. Where a backend is wanted, a test may give a double."""
 _BACKENDS = frozenset({"llm", "embedding_model", "vector_store"})
 _LITERALS = (int, float, list, dict, NoneType)
-_types: WeakKeyDictionary[type, ParameterTypes] = WeakKeyDictionary()
+_TYPES = "_parameter_types"
+"""Name of the class attribute that keeps them: what knows a class must not outlive it."""
 _BASE_MODULES = frozenset({"flowcore.user_op", "flowcore.base_op"})
 _DESCRIPTORS = (property, classmethod, staticmethod)
