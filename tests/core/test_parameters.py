@@ -231,6 +231,10 @@ def test_the_parameters_of_every_op_are_checked_too(name: str, value: Any, text:
     assert caught.value.parameter == name
 
 
+def test_a_prompt_path_may_be_a_path() -> None:
+    assert StepOp(prompt_path=Path("x.yaml")).prompt_path == Path("x.yaml")  # pyright: ignore[reportArgumentType]
+
+
 def test_the_list_of_common_parameters_is_that_of_every_op() -> None:
     import inspect
 

@@ -99,7 +99,8 @@ def check_common_parameters(op: str, values: Mapping[str, Any]) -> None:
         OpDefinitionError: If one has a value of the wrong type.
     """
     for name, value in values.items():
-        COMMON_PARAMETERS.convert(op, name, value)
+        if name != "prompt_path" or not isinstance(value, PathLike):
+            COMMON_PARAMETERS.convert(op, name, value)
         if name in _BACKENDS and isinstance(value, _LITERALS):
             text = f"{op}: parameter {name!r} must be the name of an entry under {name}, not"
             raise OpDefinitionError(f"{text} {value!r}", parameter=name)
@@ -245,7 +246,7 @@ COMMON_PARAMETERS = ParameterTypes(
     max_retries=ParameterType(int, {}),
     raise_exception=ParameterType(bool, {}),
     language=ParameterType(str, {}),
-    prompt_path=ParameterType(str | PathLike[str], {}),
+    prompt_path=ParameterType(str, {}),
     llm=ParameterType(Any, {}),
     embedding_model=ParameterType(Any, {}),
     vector_store=ParameterType(Any, {}),
