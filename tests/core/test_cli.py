@@ -283,6 +283,26 @@ def test_call_takes_overrides_and_the_config_as_an_argument() -> None:
     assert result.stdout == "'a=b' 'a=b' \n"
 
 
+def test_call_prints_how_long_each_op_took_to_stderr() -> None:
+    result = flowcore("call", "fail", "query=tea", "-c", "my", "--trace")
+
+    assert result.exit_code == 1
+    rows = [line.split() for line in result.stderr.splitlines() if "Op " in line and " s " in line]
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        ("0.0.0", "EchoOp", "finished"),
+        ("0.0.1", "EchoOp", "finished"),
+        ("0.1", "FailOp", "failed"),
+    ]
+    assert "EchoOp" not in result.stdout
+    assert "EchoOp" not in flowcore("call", "fail", "query=tea", "-c", "my").stderr
+
+
+def test_call_traces_only_what_runs_here() -> None:
+    assert "--trace tells of ops that run here" in refused(
+        "call", "echo", "--trace", "--url", "http://127.0.0.1:1"
+    )
+
+
 def test_call_prints_lines_of_json() -> None:
     result = flowcore("call", "echo", "-c", "my", "query=é", "--json")
 

@@ -20,6 +20,7 @@ from flowcore import (
     read_response,
 )
 from flowcore.op import places
+from flowcore.terminal import OpTimes
 
 
 class SayOp(BaseAsyncOp):
@@ -200,6 +201,27 @@ async def test_the_end_of_an_op_does_not_wait_for_a_slow_reader() -> None:
             assert [told(item) async for item in items] == [
                 "0 started", "answer: hi", "0 finished",
             ]  # fmt: skip
+
+
+def test_the_times_of_ops_are_printed_also_of_one_that_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times = OpTimes()
+    times.event(OpEvent("0", "SayOp", "started", 0.0))
+    times.event(OpEvent("0.0", "SayOp", "started", 0.5))
+    times.event(OpEvent("0.0", "SayOp", "started", 1.0))
+    times.event(OpEvent("0.0", "SayOp", "finished", 1.25))
+    times.event(OpEvent("0.0", "SayOp", "cancelled", 3.0))
+
+    times.print()
+
+    rows = [line.split() for line in capsys.readouterr().err.splitlines()]
+    assert rows == [
+        ["op", "name", "started", "took", "state"],
+        ["0", "SayOp", "0.000", "s", "running"],
+        ["0.0", "SayOp", "0.500", "s", "0.750", "s", "finished"],
+        ["0.0", "SayOp", "1.000", "s", "2.000", "s", "cancelled"],
+    ]
 
 
 async def test_an_op_that_is_copied_while_it_runs_keeps_its_place() -> None:

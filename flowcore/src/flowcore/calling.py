@@ -14,6 +14,7 @@ from flowcore.app import FlowApp
 from flowcore.errors import ConfigError, FlowcoreError, UnknownNameError
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 from flowcore.service import FlowClient
+from flowcore.trace import OpEvent
 from flowcore.yaml_text import parse_yaml
 
 T = TypeVar("T")
@@ -27,26 +28,45 @@ class Printer(Protocol):
         ...
 
 
-def call_here(app: FlowApp, flow: str, inputs: Mapping[str, str], printer: Printer) -> bool:
+def call_here(
+    app: FlowApp,
+    flow: str,
+    inputs: Mapping[str, str],
+    printer: Printer,
+    trace: Callable[[OpEvent], object] | None = None,
+) -> bool:
     """Run a flow in this process; return whether it came to a good end.
+
+    Args:
+        app: The app.
+        flow: Name of the flow.
+        inputs: Its inputs, as texts.
+        printer: Where its chunks go.
+        trace: What is to be told when an op starts or ends.
 
     Raises:
         UnknownNameError: If there is no such flow.
         InputError: If the inputs do not fit.
     """
 
-    async def run() -> bool:
+    async def call() -> bool:
         if flow not in app.flows:
             raise UnknownNameError("flow", flow, app.flows)
         values = parse_inputs(inputs, app.flows[flow].input_schema)
-        async with app, app.stream(flow, **values) as chunks:
-            while batch := await chunks.run.receive():
-                for chunk in batch:
-                    printer.chunk(chunk)
-            await chunks.run.wait()
-            return chunks.run.error is None
+        streamed = app.stream if trace is None else app.trace
+        async with app, streamed(flow, **values) as items:
+            run = items.run
+            receive = run.receive if run.trace is None else run.trace.receive
+            while batch := await receive():
+                for item in batch:
+                    if not isinstance(item, OpEvent):
+                        printer.chunk(item)
+                    elif trace is not None:
+                        trace(item)
+            await run.wait()
+            return run.error is None
 
-    return run_until_interrupt(run)
+    return run_until_interrupt(call)
 
 
 def call_server(

@@ -16,6 +16,7 @@ from rich.tree import Tree
 from flowcore.explain import pointer
 from flowcore.op import Op, ParallelOp, SequentialOp
 from flowcore.schema import ChunkEnum, FlowStreamChunk
+from flowcore.trace import OpEvent
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
@@ -99,6 +100,39 @@ class JsonPrinter:
         """Do nothing: every line is ended already."""
 
 
+class OpTimes:
+    """Collects what a run tells of its ops, and prints when each started and how long it took."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[OpEvent, OpEvent | None]] = []
+
+    def event(self, event: OpEvent) -> None:
+        """Take note of an event."""
+        if event.state == "started":
+            self._calls.append((event, None))
+            return
+        # Calls of one op at the same time are not told apart.
+        for index, (started, ended) in enumerate(self._calls):
+            if ended is None and started.op == event.op:
+                self._calls[index] = started, event
+                return
+
+    def print(self) -> None:
+        """Print a table on standard error, a line for each call of an op, if there was any."""
+        rows = [
+            {
+                "op": started.op,
+                "name": started.name,
+                "started": f"{started.at:.3f} s",
+                "took": f"{ended.at - started.at:.3f} s" if ended else "",
+                "state": ended.state if ended else "running",
+            }
+            for started, ended in self._calls
+        ]
+        if rows:
+            print_table(rows, Console(stderr=True, highlight=False))
+
+
 def print_flows_as_trees(app: FlowApp, names: Iterable[str]) -> None:
     """Print flows with their ops, and warn of plugins that could not be loaded."""
     console = Console(highlight=False, soft_wrap=True)
@@ -135,9 +169,9 @@ def _grow(tree: Tree, label: str, op: Op, app: FlowApp) -> None:
         _grow(branch, f"{key}: ", child, app)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print mappings that have the same keys as a table."""
-    console = Console(highlight=False)
+def print_table(rows: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
+    """Print mappings that have the same keys as a table, by default on standard output."""
+    console = console or Console(highlight=False)
     if not rows:
         console.print("none")
         return

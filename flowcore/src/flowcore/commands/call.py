@@ -16,6 +16,7 @@ from flowcore.commands.configured import app_of, config_of, config_options
 @click.argument("inputs", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=offering("inputs"))
 @config_options
 @click.option("--url", metavar="URL", help="Run the flow on this server instead of here.")
+@click.option("--trace", is_flag=True, help="Print how long each op took, on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print each chunk as a line of JSON.")
 def command(
     flow: str,
@@ -23,6 +24,7 @@ def command(
     names: tuple[str, ...],
     overrides: tuple[str, ...],
     url: str | None,
+    trace: bool,
     as_json: bool,
 ) -> None:
     """Run FLOW with inputs KEY=VALUE and print its stream.
@@ -32,8 +34,10 @@ def command(
     given as well.
     """
     from flowcore.calling import call_here, call_server  # noqa: PLC0415 - slow to import
-    from flowcore.terminal import ChunkPrinter, JsonPrinter  # noqa: PLC0415
+    from flowcore.terminal import ChunkPrinter, JsonPrinter, OpTimes  # noqa: PLC0415
 
+    if trace and url is not None:
+        raise click.UsageError("--trace tells of ops that run here, not of those at --url")
     for pair in inputs:
         if not pair.partition("=")[0] or "=" not in pair:
             raise click.UsageError(f"an input is written as key=value, not {pair!r}")
@@ -44,19 +48,22 @@ def command(
         config_of([*(f"config={name}" for name in names), *overrides], optional=url is not None)
     )
     printer = JsonPrinter() if as_json else ChunkPrinter()
+    times = OpTimes()
     try:
         done = (
             call_server(app, url, flow, pairs, printer)
             if url
-            else call_here(app, flow, pairs, printer)
+            else call_here(app, flow, pairs, printer, times.event if trace else None)
         )
     except KeyboardInterrupt:
         printer.close()
+        times.print()
         sys.stdout.flush()
         # At its usual end, Python would wait for the thread of a sync op.
         os._exit(130)
     finally:
         printer.close()
+        times.print()
     if not done:
         raise SystemExit(1)
     printer.miss_answer()
