@@ -16,7 +16,9 @@ from flowcore import (
     C,
     ConfigError,
     DuplicateNameError,
+    Finding,
     FlowApp,
+    FlowConfig,
     FlowStreamChunk,
     Op,
     OpDefinitionError,
@@ -24,6 +26,7 @@ from flowcore import (
     Registrar,
     Run,
     hookimpl,
+    load_config,
 )
 from flowcore.plugins import PluginHost
 from flowcore.testing import ScriptedLLM, collect
@@ -152,6 +155,28 @@ def test_hook_flowcore_register_services() -> None:
     app.service().run(app)
 
     assert QuietService.served == [app]
+
+
+def test_hook_flowcore_diagnose() -> None:
+    class Doctor:
+        @hookimpl
+        def flowcore_diagnose(self, config: FlowConfig, online: bool) -> Any:
+            yield Finding("weather", "sky", f"{config.language}, {online}")
+
+    class Patient:
+        @hookimpl
+        def flowcore_diagnose(self) -> Any:
+            raise ValueError("ill")
+
+    host = PluginHost()
+    host.add(Patient())
+    host.add(Doctor())
+    found = host.diagnose(load_config({"language": "zh", "backend": "none"}), online=True)
+
+    assert Finding("weather", "sky", "zh, True") in found
+    assert [f.text for f in found if f.level == "warning"] == [
+        "its diagnosis failed: ValueError: ill"
+    ]
 
 
 async def test_hook_flowcore_lifespan() -> None:
@@ -311,7 +336,7 @@ def test_each_hook_has_a_test_of_its_name() -> None:
 
     hooks = [name for name in vars(hookspecs) if name.startswith("flowcore_")]
 
-    assert len(hooks) == 11
+    assert len(hooks) == 12
     assert [hook for hook in hooks if f"test_hook_{hook}" not in globals()] == []
 
 
