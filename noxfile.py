@@ -177,6 +177,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def screenshots(session: nox.Session) -> None:
+    """Make the screenshots in docs/images anew, with the Chromium of the system."""
+    install(session, "playwright")
+    session.run("python", "docs/screenshots.py")
+
+
+@nox.session(python=THIS_PYTHON)
 def docs_reference(session: nox.Session) -> None:
     """Write anew what docs/reference says about keys, commands, hooks, ops and names."""
     install(session)

@@ -26,6 +26,7 @@ MORE = {
     ("ReplaySettings", "bytes_per_run"): "http.md#runs",
     ("HttpSettings", "max_connections"): "http.md#connections",
     ("HttpSettings", "metrics"): "../how-to/observe.md#metrics",
+    ("HttpSettings", "playground"): "../how-to/playground.md#where-it-is",
     ("HttpSettings", "stall_warning"): "../how-to/observe.md#code-that-blocks",
     ("HttpSettings", "server"): "../how-to/choose-the-server.md",
     ("HttpSettings", "workers"): "../how-to/several-processes.md",

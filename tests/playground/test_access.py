@@ -30,7 +30,7 @@ def a_function_with_a_long_name(first_argument: str, second_argument: int) -> di
     return {LONG!r}
 ```
 
-1. 这是一个很长的中文段落，没有空格，需要在手机上正确换行，而且不能超出屏幕的宽度。
+1. 这是一个很长的中文段落、没有空格、需要在手机上正确换行、而且不能超出屏幕的宽度。
 2. `{LONG}` and <https://example.com/{LONG}>
 """
 FLOWS: dict[str, Any] = {
@@ -268,7 +268,7 @@ async def test_in_chinese_no_english_word_of_the_page_is_left(open_site: OpenSit
     async with open_site({"ask": {**flow, "input_schema": fields}}, on={"locale": "zh-CN"}) as site:
         await site.start()
         assert "此项必填。" in await site.by_id("form").inner_text()
-        await site.page.get_by_label("query").fill("茶是什么？")
+        await site.page.get_by_label("query").fill("茶是什么")
         await site.run("failed")
         await site.page.wait_for_selector(".failure")
         texts: list[str] = await site.page.evaluate(
@@ -322,6 +322,15 @@ async def test_on_a_phone_run_is_in_reach_and_the_result_comes_into_view(
             "() => { const { top } = result.getBoundingClientRect();"
             " return top >= -1 && top < innerHeight / 2; }"
         )
+
+
+async def test_on_a_phone_stop_stays_in_reach_of_a_long_answer(open_site: OpenSite, scripts):
+    scripts |= said("\n\n".join("a paragraph " * 20 for _ in range(40)), anyio.Event())
+    async with open_site(FLOWS, on=LOOKS["phone"]) as site:
+        await running(site)
+        await site.page.locator(".answer p").last.scroll_into_view_if_needed()
+        await site.page.locator("#result").get_by_role("button", name="Stop").tap()
+        await site.state("stopped")
 
 
 async def test_what_is_touched_is_large_enough(open_site: OpenSite, scripts):

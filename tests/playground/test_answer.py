@@ -217,6 +217,17 @@ async def test_the_answer_and_a_code_block_can_be_copied(open_site: OpenSite, sc
         assert await site.page.evaluate(read) == "ls -l\n"
 
 
+async def test_a_code_block_at_the_end_can_be_copied_as_well(open_site: OpenSite, scripts):
+    more = anyio.Event()
+    scripts["a"] = ["```sh\nls", more, " -l\n```"]
+    async with open_site(TELL) as site:
+        await site.start()
+        await site.shows("ls")
+        more.set()
+        await site.page.get_by_role("button", name="Copy this block").wait_for()
+        assert await site.page.locator(".listing").inner_text() == "sh\nls -l\n"
+
+
 # --- much of it ---
 
 

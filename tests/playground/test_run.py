@@ -94,7 +94,7 @@ async def test_stop_cancels_the_run_at_the_service(open_site: OpenSite, scripts)
         await site.start()
         await site.shows("one")
         (run,) = site.app.runs.values()
-        await site.page.get_by_role("button", name="Stop").click()
+        await site.by_id("stop").click()
         await site.state("stopped")
 
         assert (run.state.value, run.cancel_reason) == ("cancelled", "api")

@@ -1,4 +1,4 @@
-"""Whatever flows, models and tools say, the page runs nothing of it and asks nobody for anything."""
+"""Whatever flows, models and tools say, the page runs nothing of it and asks nobody else."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@
 import { element } from "./elements.js";
 import { say } from "./texts.js";
 
+const SAMPLES = { string: "…", integer: 0, number: 0, boolean: false, array: [], object: {} };
 let count = 0;
 
 class Fault {
@@ -54,6 +55,7 @@ function singleOf(name, schema, isRequired, path) {
   return {
     path,
     blame,
+    sample: schema.enum ? schema.enum[0] : SAMPLES[schema.type],
     node: element("div", { class: `field ${control.kind}` }, headOf(name, id, schema, isRequired),
       hint, input, fault),
     focus: () => input.focus(),

@@ -37,14 +37,23 @@ export class Form {
   }
 
   // Returns the JSON text of the inputs, or null and shows why there is none.
-  read({ quietly = false } = {}) {
+  read() {
     const { body, faulty = [], fault } = this.#mode === "json" ? this.#readText() : this.#readFields();
-    if (quietly) return body ?? null;
     this.#blame(fault ?? (faulty.length ? new Fault("inputs_faulty") : null));
     for (const { field, fault: wrong } of faulty) field.blame(wrong);
     if (faulty.length) faulty[0].field.focus();
     else if (fault) this.#text.focus();
     return body ?? null;
+  }
+
+  // Returns what `read` would, with something in the place of what is still missing.
+  sketch() {
+    if (this.#mode === "json") return this.#readText().body ?? null;
+    const { value, faulty } = readAll(this.#fields);
+    if (faulty.some(({ fault }) => fault.key !== "fault_required")) return null;
+    const missing = faulty.filter(({ field }) => field.path.length === 1);
+    const samples = Object.fromEntries(missing.map(({ field }) => [field.path[0], field.sample]));
+    return JSON.stringify({ ...this.#extra, ...samples, ...value });
   }
 
   // Shows what the service found wrong.

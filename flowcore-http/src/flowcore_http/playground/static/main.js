@@ -41,6 +41,7 @@ const tabs = new Tabs(byId("languages"), "code_language", Object.keys(LANGUAGES)
 function showFlow(flow, inputs) {
   run?.leave();
   run = null;
+  lastBody = "{}";
   form.show(flow, inputs);
   graph.show(flow);
   result.empty();
@@ -50,8 +51,8 @@ function showFlow(flow, inputs) {
 
 function showCode() {
   if (!picker.flow) return;
-  // While something is half typed, the last inputs that could be sent stay.
-  lastBody = form.read({ quietly: true }) ?? lastBody;
+  // While something is half typed, the inputs before it stay.
+  lastBody = form.sketch() ?? lastBody;
   byId("snippet").textContent =
     codeLanguage === "curl"
       ? curl(picker.flow, lastBody, service)
@@ -61,7 +62,7 @@ function showCode() {
 
 function showButtons() {
   const isLive = run !== null && !run.ended;
-  byId("stop").hidden = !isLive;
+  byId("stop").hidden = byId("stop-here").hidden = !isLive;
   byId("run").disabled = isLive;
 }
 
@@ -93,11 +94,11 @@ function start() {
 
 function showRun(changed, transcript) {
   const { state, flow, numbers, problem } = changed;
-  const hadFocus = document.activeElement === byId("stop");
+  const hadFocus = [byId("stop"), byId("stop-here")].includes(document.activeElement);
   result.showState(state);
   result.showNumbers(numbers, flow);
   showButtons();
-  if (hadFocus && changed.ended) byId("run").focus();
+  if (hadFocus && changed.ended) byId("run").focus({ preventScroll: true });
   const seconds = (numbers.total / 1000).toFixed(1);
   const reason = problem?.detail || changed.failure?.chunk || "";
   result.tell(state, { seconds, reason: String(reason).slice(0, 300), flow: flow.name });
@@ -182,7 +183,7 @@ byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
 });
-byId("stop").addEventListener("click", stop);
+for (const name of ["stop", "stop-here"]) byId(name).addEventListener("click", stop);
 setInterval(() => {
   if (!run || run.ended) return;
   run.tick();

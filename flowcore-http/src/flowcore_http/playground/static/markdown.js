@@ -22,6 +22,7 @@ export class GrowingMarkdown {
   #busy = false;
   #failures = 0;
   #left = false;
+  #ended = false;
   #closed = element("div", { class: "blocks" });
   #open = element("div", { class: "open" });
   #tail = element("span", { class: "tail" });
@@ -34,6 +35,12 @@ export class GrowingMarkdown {
     this.#source += text;
     this.#showTail();
     this.#work();
+  }
+
+  // No more text comes.
+  end() {
+    this.#ended = true;
+    this.#finish();
   }
 
   // Nobody looks any more.
@@ -60,6 +67,13 @@ export class GrowingMarkdown {
       if (isWhole) await sleep(Math.max(0, EVERY_MILLISECONDS - (performance.now() - began)));
     }
     this.#busy = false;
+    this.#finish();
+  }
+
+  #finish() {
+    if (!this.#ended || this.#busy || this.#parsed < this.#source.length) return;
+    const last = this.#open.lastElementChild;
+    if (last?.localName === "pre") last.replaceWith(withCopyButton(last.cloneNode(true)));
   }
 
   // Returns the text to be parsed next, and whether it reaches to the end of what has come.

@@ -1,11 +1,12 @@
-// How each part of a transcript looks. A view has `update`, and `leave` where it works by itself.
+// How each part of a transcript looks. A view has `update`; `settle` tells it that nothing will be added,
+// `leave` that nobody looks any more.
 
 import { element, icon } from "./elements.js";
 import { GrowingMarkdown } from "./markdown.js";
 import { say } from "./texts.js";
 
 const MAX_JSON = 20_000;
-const MAX_LINE = 60;
+const MAX_LINE = 52;
 
 export function viewOf(part) {
   return (VIEWS[part.kind] ?? textView)(part);
@@ -24,7 +25,7 @@ function answerView(part) {
   const node = element("div", { class: "answer" });
   const markdown = new GrowingMarkdown(node);
   const update = growing(part, (text) => markdown.append(text));
-  return { node, update, leave: () => markdown.leave() };
+  return { node, update, settle: () => markdown.end(), leave: () => markdown.leave() };
 }
 
 function thinkView(part) {
@@ -72,9 +73,10 @@ function prettyText(text) {
 
 // What is short stays on one line.
 function compact(value, indent = "") {
-  const whole = JSON.stringify(value);
-  if (typeof value !== "object" || value === null) return whole;
-  if (whole.length + indent.length <= MAX_LINE) return JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  // Within a text, JSON has no line ends.
+  const line = JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
+  if (line.length + indent.length <= MAX_LINE) return line;
   const inner = `${indent}  `;
   const isList = Array.isArray(value);
   const lines = Object.entries(value).map(([name, one]) =>
@@ -132,7 +134,7 @@ function errorView({ text, metadata }) {
   const { code, error_id: id, op } = metadata;
   const node = element("section", { class: "failure" }, element("p", { class: "plain-text", text }));
   node.append(facts([["error_code", code], ["error_op", op], ["error_id", id]]));
-  if (id) node.append(say(element("p", { class: "quiet" }), "error_id_hint"));
+  if (id && code) node.append(say(element("p", { class: "quiet" }), "error_hint", { code }));
   return { node, update() {} };
 }
 

@@ -71,7 +71,7 @@ export class Result {
     const node = element("section", { class: "failure" },
       element("p", { class: "plain-text", text }),
       facts([["error_code", [status || "", code].filter(Boolean).join(" ")], ["error_id", errorId]]));
-    if (errorId) node.append(say(element("p", { class: "quiet" }), "error_id_hint"));
+    if (errorId && code) node.append(say(element("p", { class: "quiet" }), "error_hint", { code }));
     this.#below.replaceChildren(node);
   }
 
