@@ -192,6 +192,14 @@ async def test_a_sync_op_that_takes_the_async_method_is_told() -> None:
         await run_op(SyncOp())
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("add_chunk", "add_stream_chunk"), ("respnse", "response")]
+)
+async def test_what_a_context_has_is_suggested_to_who_misspells_it(typed: str, meant: str) -> None:
+    with pytest.raises(AttributeError, match=f"has no '{typed}'.*did you mean '{meant}'"):
+        await run_op(ProbeOp(lambda context: getattr(context, typed)))
+
+
 async def test_a_chunk_that_is_not_awaited_is_warned_of_by_the_name_that_was_typed() -> None:
     class ForgetfulOp(BaseAsyncOp):
         async def async_execute(self) -> None:

@@ -218,6 +218,9 @@ async def test_a_chunk_of_a_type_that_is_newer_than_the_client_is_passed_on(answ
         "http://127.0.0.1:-1",
         "http://127.0.0.1\n",
         "http://\0",
+        "127.0.0.1:8002",
+        "me:canary@127.0.0.1:8002",
+        "ftp://127.0.0.1",
     ],
 )
 def test_what_is_no_url_is_an_error_of_one_line(
@@ -227,6 +230,7 @@ def test_what_is_no_url_is_an_error_of_one_line(
         client(url)
 
     assert "\n" not in str(caught.value)
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1", "ftp://127.0.0.1", "http://", "http://a b", "x"])

@@ -25,10 +25,12 @@ def check_url(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
         error = "" if 0 < (url.port or 80) < 65536 else "the port is out of range"
+        if url.scheme not in {"http", "https"}:
+            error = "it begins with neither http:// nor https://"
     except (httpx.InvalidURL, ValueError) as invalid:
         url, error = httpx.URL(), str(invalid)
     if error:
-        base_url = re.sub(r"//[^/@]*@", "//", base_url)  # a password is nobody's business
+        base_url = re.sub(r"(^|//)[^/@]*@", r"\1", base_url)  # a password is nobody's business
         raise HttpError(f"{base_url!r} is not a URL such as http://127.0.0.1:8002: {error}")
     return url
 

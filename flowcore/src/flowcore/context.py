@@ -16,6 +16,10 @@ _set = object.__setattr__
 """Sets the context's own attributes, for which its ``__setattr__`` has to look first."""
 
 
+_OWN = ("add_stream_chunk", "add_stream_chunk_sync", "flow_id", "response")
+"""What ops use of a context besides its values, for who misspells it."""
+
+
 class FlowContext:
     """The values that the ops of one run share, and their way to the caller.
 
@@ -147,5 +151,5 @@ class FlowContext:
     def _missing(self, name: str) -> str:
         return (
             f"the context of flow {self._run.flow!r} has no {name!r}: it is neither an input nor "
-            f"set by an earlier op{did_you_mean(name, self._run.data)}"
+            f"set by an earlier op{did_you_mean(name, [*self._run.data, *_OWN])}"
         )
