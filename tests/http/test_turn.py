@@ -225,7 +225,7 @@ async def test_a_module_that_fails_is_told_and_the_service_goes_on(service: Serv
 
 async def test_a_service_that_cannot_start_does_when_its_fault_is_mended(tmp_path: Path) -> None:
     async with launched(tmp_path, ops=f"1 / 0\n{OPS}") as service:
-        await service.logged("not started: the process ended with exit code 2")
+        await service.logged("the process ended with exit code 2; waiting for a change")
         service.change("1 / 0\n", "")
         await service.logged("files are watched")
 
@@ -416,7 +416,7 @@ async def test_a_process_that_dies_is_started_again_by_a_change(service: Service
 
 async def test_several_workers_are_refused(tmp_path: Path) -> None:
     async with launched(tmp_path, "http.workers=2") as service:
-        await service.logged("not started")
+        await service.logged("waiting for a change")
 
         assert "set http.workers=1 for as long as --reload is used" in service.log
 

@@ -130,7 +130,7 @@ def test_the_exit_code_of_a_service_that_fails_at_its_end_is_passed_on(write: Wr
 def test_settings_that_cannot_be_are_told_and_waited_on(write: Write):
     write("c.yaml", "backend: nope\n")
     with launched() as running:
-        running.wait_for("not started: the process ended with exit code 2; waiting for a change")
+        running.wait_for("the process ended with exit code 2; waiting for a change")
         os.kill(running.process.pid, signal.SIGINT)
 
         assert running.process.wait(20) == 0
