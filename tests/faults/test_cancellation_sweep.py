@@ -28,6 +28,7 @@ from flowcore import (
     FlowStreamChunk,
     Message,
     Op,
+    OpEvent,
     Role,
     Run,
     RunFailedError,
@@ -209,6 +210,24 @@ async def cancel_it(bench: Bench, stepper: Stepper, steps: int) -> None:
     await bench.read(run)
 
 
+async def cancel_it_traced(bench: Bench, stepper: Stepper, steps: int) -> None:
+    """Somebody cancels a traced run; its reader is told the end of each op that started."""
+    run = bench.run = bench.app.start("demo", {"journal": bench.journal}, trace=True)
+    assert run.trace is not None
+    stepper.arm(steps, run.cancel)
+    going: Counter[str] = Counter()
+    while items := await run.trace.receive():
+        for item in items:
+            if isinstance(item, OpEvent):
+                going[item.op] += 1 if item.state == "started" else -1
+                assert going[item.op] >= 0
+            else:
+                bench.chunks.append(item)
+    bench.read_on = True
+    # To cancel a run that is done is to leave it unread.
+    assert not +going or (stepper.acted and run.state is RunState.DONE)
+
+
 async def fail_it(bench: Bench, stepper: Stepper, steps: int) -> None:
     """Somebody lets the run fail; its reader reads on."""
     run = bench.app.start("demo", {"journal": bench.journal})
@@ -276,7 +295,15 @@ ENDINGS: dict[Way, set[RunState]] = {fail_it: {RunState.DONE, RunState.FAILED}}
 WHOLE = Counter({"thread ": 1, "fallback ": 1, "One ": 3, "two.": 1, "One two.": 1})
 
 
-WAYS = (cancel_it, fail_it, leave_it, cancel_its_reader, cancel_it_twice, close_the_app)
+WAYS = (
+    cancel_it,
+    cancel_it_traced,
+    fail_it,
+    leave_it,
+    cancel_its_reader,
+    cancel_it_twice,
+    close_the_app,
+)
 SWEEPS = [
     *(("asyncio", way) for way in (*WAYS, cancel_its_task)),
     *(("trio", way) for way in WAYS),
