@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from flowcore.completion.configs import config_names, config_paths, read_configs, section
 
-Items = list[CompletionItem[str]]
+if TYPE_CHECKING:
+    Items = list[CompletionItem[str]]  # click is generic from 8.2 on
 
 
 def configs(ctx: click.Context, start: str) -> Items:
