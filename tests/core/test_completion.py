@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -228,3 +230,34 @@ def test_there_is_no_script_for_other_shells(monkeypatch: pytest.MonkeyPatch) ->
     result = CliRunner().invoke(main, ["completion", "powershell"])
 
     assert (result.exit_code, "needs click 8.5" in result.stderr) == (1, True)
+
+
+SHOW_MODULES = """
+import os
+import subprocess
+import sys
+from flowcore.cli import main
+try:
+    main([], prog_name="flowcore")
+finally:
+    print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("flowcore call s", "search_flow"), ("flowcore http.por", "http.port=")],
+)
+def test_completing_loads_no_server_no_client_and_no_model(line: str, expected: str) -> None:
+    asked = {"_FLOWCORE_COMPLETE": "bash_complete", "FLOWCORE_LINE": line, "FLOWCORE_BREAKS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_MODULES], env={**os.environ, **asked},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+
+    assert expected in done.stdout
+    loaded = set(done.stderr.split())
+    assert "flowcore" in loaded
+    assert loaded.isdisjoint(
+        {"quart", "hypercorn", "httpx", "openai", "numpy", "xllamacpp", "rich"}
+    )
