@@ -228,6 +228,7 @@ def test_an_empty_file_has_no_prompts(write: Write) -> None:
 def test_a_value_whose_name_is_misspelt_is_told_once(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING", logger="flowcore")
     prompts = Prompts(write("x_prompt.yaml", "hello: 'Hello {name}, {json: 1}'"))
 
     for _ in range(2):
@@ -245,3 +246,12 @@ def test_a_value_that_a_prompt_does_not_need_is_no_matter(
 
     assert prompts.format("hello", {"name": "Bob", "names": "all"}) == "Hello Bob"
     assert caplog.records == []
+
+
+def test_a_prompt_file_that_is_missing_is_told_with_the_nearest_that_is_there(
+    write: Callable[[str, str], Path],
+) -> None:
+    path = write("say_prompt.yaml", "p: x")
+
+    with pytest.raises(PromptError, match="no such file; did you mean 'say_prompt.yaml'"):
+        Prompts(path.with_name("say_promt.yaml"))

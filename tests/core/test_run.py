@@ -985,6 +985,7 @@ class ReturningSyncOp(BaseOp):
 async def test_a_value_that_is_returned_and_makes_no_answer_is_told_once(
     op: type[BaseAsyncOp | BaseOp], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING", logger="flowcore")
     flow = f"lost_{op.__name__}_{id(caplog)}"
     async with FlowApp({}, flows={flow: op()}) as app:
         for _ in range(2):
