@@ -249,9 +249,9 @@ def test_a_value_that_a_prompt_does_not_need_is_no_matter(
 
 
 def test_a_prompt_file_that_is_missing_is_told_with_the_nearest_that_is_there(
-    write: Callable[[str, str], Path],
+    write: Write,
 ) -> None:
     path = write("say_prompt.yaml", "p: x")
 
-    with pytest.raises(PromptError, match="no such file; did you mean 'say_prompt.yaml'"):
+    with pytest.raises(PromptError, match="no such file; did you mean 'say_prompt"):
         Prompts(path.with_name("say_promt.yaml"))

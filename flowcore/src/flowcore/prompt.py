@@ -99,6 +99,11 @@ def _load(path: Path) -> MappingProxyType[str, str]:
         if len(raw) > MAX_PROMPT_FILE_BYTES:
             raise PromptError(f"prompt file {path} is larger than {MAX_PROMPT_FILE_BYTES} bytes")
         texts: Any = parse_yaml(raw.decode("utf-8"))
+    except FileNotFoundError:
+        guess = did_you_mean(path.name, [near.name for near in path.parent.glob("*.y*ml")])
+        raise PromptError(
+            f"cannot read the prompt file {path}: there is no such file{guess}"
+        ) from None
     # ValueError: bytes that are not UTF-8, or a path that no file can have.
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise PromptError(f"cannot read the prompt file {path}: {error}") from error
