@@ -23,7 +23,8 @@ from flowcore import (
     UnknownNameError,
     run_batch,
 )
-from flowcore.batch.journal import MAX_ROWS, Journal
+from flowcore.batch.journal import Journal
+from flowcore.batch.result_file import MAX_ROWS
 from flowcore.batch.rows import RowReader
 from flowcore.input_schema import InputField
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from flowcore.batch.running import BatchReport, run_batch
+from flowcore.batch.report import BatchReport
+from flowcore.batch.running import run_batch
 
 __all__ = ["BatchReport", "run_batch"]

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from flowcore.batch.running import BatchReport
+from flowcore.batch.report import BatchReport
 from flowcore.logs import LogHandler
 
 _LINE_SECONDS = 10.0
