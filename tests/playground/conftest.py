@@ -69,13 +69,13 @@ class _Ops:
             ops.add(op)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """One event loop for all, for the browser lives in it."""
+    """One event loop for all tests of a module, for the browser lives in it."""
     return "asyncio"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def browser(anyio_backend: str) -> AsyncGenerator[Browser]:
     program = find_tool("chromium", "chromium-browser", "google-chrome", package="Chromium")
     options = [
@@ -237,7 +237,7 @@ async def _tab(
 ) -> AsyncGenerator[Site]:
     look: dict[str, Any] = {"viewport": DESKTOP, "locale": "en-US", "color_scheme": "light"}
     context: BrowserContext = await browser.new_context(**{**look, **(on or {})})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     try:
         page = await context.new_page()
         site = Site(page, url, app, refusals=refusals)

@@ -82,11 +82,12 @@ async def test_what_is_not_parsed_yet_is_shown_at_once(open_site: OpenSite, scri
 
 
 async def test_where_nothing_parses_the_text_stays_as_it_is(open_site: OpenSite, scripts):
-    scripts["a"] = ["**plain**\n\ntext"]
+    scripts["a"] = ["**plain**\n\ntext", " and more" * 1000, " to the end"]
     async with open_site(TELL, refusals=True) as site:
         await site.page.route("**/playground/markdown", lambda route: route.abort())
         await site.run()
         await site.shows("**plain**\n\ntext")
+        await site.shows("the end")
 
 
 async def test_one_request_at_a_time_so_that_none_can_overtake(open_site: OpenSite, scripts):

@@ -164,7 +164,8 @@ async def _cut_in_the_middle(route):
 
 
 async def test_a_stream_that_cannot_be_resumed_is_told_to_be_cut(open_site: OpenSite, scripts):
-    scripts["a"] = [f"word{number} " for number in range(50)]
+    words = [f"word{number} " for number in range(50)]
+    scripts["a"] = ["```sh\n", *words, "\n```\n\nThe end"]
     async with open_site(GRACE, refusals=True) as site:
         await site.page.route("**/tell", _cut_in_the_middle)
         await site.page.route("**/runs/*/events", lambda route: route.abort())
@@ -176,7 +177,9 @@ async def test_a_stream_that_cannot_be_resumed_is_told_to_be_cut(open_site: Open
         await site.page.unroute("**/runs/*/events")
         await site.page.get_by_role("button", name="Read on").click()
         await site.state("done")
-        await site.shows("word49")
+        await site.shows("The end")
+        code = site.page.locator(".answer pre code")
+        assert await code.all_text_contents() == [f"{''.join(words)}\n"]
         assert "only a part" not in await site.by_id("result").inner_text()
 
 

@@ -134,7 +134,7 @@ async def test_nothing_in_the_history_can_run(open_site: OpenSite, scripts):
 
 async def test_no_flow_of_an_address_can_be_run_by_opening_it(open_site: OpenSite):
     async with open_site({"echo": "EchoOp()"}) as site:
-        await site.page.goto(f"{site.url}/playground?flow=echo&query=x#echo")
+        await site.page.goto(f"{site.url}/playground?flow=echo&query=x#run")
         await site.page.wait_for_selector("#main:not([hidden])")
         assert not [request for request in site.requests if request.method == "POST"]
 

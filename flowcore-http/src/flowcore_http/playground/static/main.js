@@ -157,8 +157,7 @@ async function open() {
     showAccess(false);
     byId("main").hidden = false;
     picker.show(service.flows);
-    const wanted = decodeURIComponent(location.hash.slice(1));
-    const flow = picker.choose(picker.flow?.name ?? wanted);
+    const flow = picker.choose(picker.flow?.name);
     if (flow) showFlow(flow);
   } catch (error) {
     byId("main").hidden = true;

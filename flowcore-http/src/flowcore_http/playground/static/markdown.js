@@ -32,6 +32,11 @@ export class GrowingMarkdown {
   }
 
   append(text) {
+    if (this.#ended) {
+      // A run that was cut goes on, and with it perhaps the last block.
+      this.#ended = false;
+      this.#open.replaceChildren(...this.#openTrees.map(build));
+    }
     this.#source += text;
     this.#showTail();
     this.#work();
@@ -62,6 +67,7 @@ export class GrowingMarkdown {
       } catch {
         // It stays plain text; a service that stops no longer parses.
         this.#failures += 1;
+        this.#showTail();
         await sleep(EVERY_MILLISECONDS * this.#failures);
       }
       if (isWhole) await sleep(Math.max(0, EVERY_MILLISECONDS - (performance.now() - began)));
@@ -110,7 +116,9 @@ export class GrowingMarkdown {
   }
 
   #showTail() {
-    const text = this.#source.slice(this.#parsed, this.#parsed + MAX_TAIL);
+    const isPlain = this.#failures >= MAX_FAILURES;
+    const end = isPlain ? this.#source.length : this.#parsed + MAX_TAIL;
+    const text = this.#source.slice(this.#parsed, end);
     this.#tail.textContent = text;
     if (!text) {
       this.#tail.remove();
