@@ -255,11 +255,14 @@ class _Parallel(_Block):
 
     def draw(self, drawing: Drawing, x: float, y: float) -> None:
         axis, top, bottom = x + self.axis, y + _FORK, y + self.height
+        outer = {self._blocks[0], self._blocks[-1]}
         for block in self._blocks:
             block.draw(drawing, x, top)
             middle = x + block.axis
             there = [(axis, y), (middle, y), (middle, top)]
             back = [(middle, top + block.exit), (middle, bottom), (axis, bottom)]
+            if block not in outer:
+                there, back = there[1:], back[:2]  # the lines of the others pass by there
             drawing.lines += [Line(there, arrow=block.arrow), Line(back)]
             x += block.width + _BRANCH_GAP
 
