@@ -104,6 +104,27 @@ async def test_the_examples_follow_the_inputs(open_site: OpenSite):
         assert 'more={"a": [None, 1.5, {}]}' in await snippet(site, "Python")
 
 
+async def test_behind_a_path_of_a_proxy_the_page_finds_all_that_it_needs(
+    open_site: OpenSite, scripts
+):
+    scripts["a"] = ["**Hello**"]
+
+    async def proxy(route):
+        await route.continue_(url=route.request.url.replace("/tools/", "/"))
+
+    async with open_site(FLOWS) as site:
+        await site.page.route("**/tools/**", proxy)
+        site.requests.clear()
+        await site.open("tools/playground")
+        await site.run()
+        await site.page.wait_for_selector(".answer strong")
+        assert f"'{site.url}/tools/tell'" in await snippet(site, "curl")
+        assert f'"{site.url}/tools"' in await snippet(site, "Python")
+        others = [r.url for r in site.requests if not r.url.startswith(f"{site.url}/tools/")]
+        # The icon may still be that of the first visit.
+        assert set(others) <= {f"{site.url}/playground/icon.svg"}
+
+
 # --- keys ---
 
 
