@@ -33,8 +33,8 @@ class Block:
 
     The first word after the fence is its language; what follows are options that a reader of the
     rendered page does not see: ``file=NAME`` saves the block under that name, ``output`` says that
-    it is what the Python block before it prints, ``service`` that it is what the server prints next,
-    ``fails`` that it is wrong on purpose. A block of the language ``diff`` changes its file.
+    it is what the Python block before it prints, ``service`` that it is what the server prints
+    next, ``fails`` that it is wrong on purpose. A block of the language ``diff`` changes its file.
     """
 
     page: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 FROM_REGISTRIES = "installs from package registries; CI runs it from a clean clone"
 INSTALLS = "installs packages; tests/packaging installs the same distributions from wheels"
 
+PUBLISHES = "installs packages and starts an index; tests/packaging does all of it"
 CHANGES = "changes the machine: its users and services"
 NO_ENGINE = "needs a container engine; the tests follow the Dockerfile by themselves"
 
@@ -93,13 +94,32 @@ pip install pytest
 pip install fastapi
 """: INSTALLS,
     """\
-pip install build
-python -m build --wheel
-""": INSTALLS,
+pip install build twine
+python -m build
+""": PUBLISHES,
     """\
-python3 -m venv elsewhere
-elsewhere/bin/pip install --find-links dist --find-links PATH_TO_FLOWCORE/dist \\
-    "flowcore[http]" flowcore-weather
-elsewhere/bin/flowcore call weather_demo city=Lima -c weather_demo
-""": INSTALLS,
+$ twine check --strict dist/*
+Checking dist/flowcore_weather-1.0-py3-none-any.whl: PASSED
+Checking dist/flowcore_weather-1.0.tar.gz: PASSED
+""": PUBLISHES,
+    """\
+pip install pypiserver
+mkdir ../index
+""": PUBLISHES,
+    """\
+pypi-server run --interface 127.0.0.1 --port 8080 --authenticate . --passwords . \\
+    --disable-fallback ../index
+""": PUBLISHES,
+    """\
+twine upload --repository-url http://127.0.0.1:8080/ --username me --password any dist/*
+""": PUBLISHES,
+    """\
+python3 -m venv ../elsewhere
+../elsewhere/bin/pip install --find-links PATH_TO_FLOWCORE/dist "flowcore[http]"
+../elsewhere/bin/pip install --index-url http://127.0.0.1:8080/simple/ flowcore-weather
+""": PUBLISHES,
+    """\
+$ ../elsewhere/bin/flowcore call weather_demo city=Lima -c weather_demo
+It is 21 °C in Lima.
+""": PUBLISHES,
 }

@@ -128,16 +128,7 @@ class Reader:
 
     def _diff(self, block: Block) -> None:
         path = self.folder / block.file
-        text = path.read_text(encoding="utf-8")
-        for hunk in re.split(r"^@@\n", block.text, flags=re.MULTILINE):
-            # An editor, or git, may have taken away the one space of an empty line.
-            lines = [line if line.strip() else " \n" for line in hunk.splitlines(keepends=True)]
-            before, after = (
-                "".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +")
-            )
-            assert text.count(before) == 1, f"{block.file} has not one place with\n{before}"
-            text = text.replace(before, after)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(changed(path.read_text(encoding="utf-8"), block.text), encoding="utf-8")
 
     def _toml(self, block: Block) -> None:
         project = tomllib.loads(block.text).get("project", {})
@@ -150,6 +141,9 @@ class Reader:
         self._nginx_port = self._nginx_running.enter_context(
             running_nginx(folder, self._localised(block.text))
         )
+
+    def _markdown(self, block: Block) -> None:
+        assert block.file
 
     def _json(self, block: Block) -> None:
         for text in block.text.splitlines() if block.file.endswith(".jsonl") else [block.text]:
@@ -236,7 +230,8 @@ class Reader:
 
     def _assert_service_prints(self, shown: str) -> None:
         """Wait for the next lines of the server, which may take a while."""
-        assert self._server is not None and self._server.stderr is not None
+        assert self._server is not None
+        assert self._server.stderr is not None
         watchdog = Timer(PATIENCE, self._server.kill)
         watchdog.start()
         printed = "".join(self._server.stderr.readline() for _ in _lines(shown))
@@ -264,6 +259,19 @@ def on_free_port(command: str) -> str:
     """Return a command that starts a server such that the kernel picks the port."""
     changed = command.replace(f":{PORT}", ":0")
     return changed if changed != command else f"{command} http.port=0"
+
+
+def changed(text: str, diff: str) -> str:
+    """Apply a diff whose hunks are parted by lines ``@@``; each must fit in one place."""
+    for hunk in re.split(r"^@@\n", diff, flags=re.MULTILINE):
+        # An editor, or git, may have taken away the one space of an empty line.
+        lines = [line if line.strip() else " \n" for line in hunk.splitlines(keepends=True)]
+        before, after = (
+            "".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +")
+        )
+        assert text.count(before) == 1, f"there is not one place with\n{before}"
+        text = text.replace(before, after)
+    return text
 
 
 def commands(text: str) -> list[tuple[str, str]]:
