@@ -23,6 +23,11 @@ def test_types_may_be_given_as_names() -> None:
         FlowStreamChunk.model_validate({"chunk_type": "thought"})
 
 
+def test_a_field_that_a_chunk_does_not_have_is_refused_and_not_lost() -> None:
+    with pytest.raises(ValidationError, match=r"text\n.*not permitted"):
+        FlowStreamChunk.model_validate({"text": "hi"})
+
+
 def test_a_message_of_an_older_client_is_not_refused_for_fields_it_has_more() -> None:
     message = Message.model_validate({"role": "user", "content": "x", "time_created": "now"})
 

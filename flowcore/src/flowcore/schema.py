@@ -94,6 +94,9 @@ class FlowStreamChunk(BaseModel):
         metadata: Anything else, such as ``{"finish_reason": "length"}``.
     """
 
+    # A misspelt field would be a lost text.
+    model_config = ConfigDict(extra="forbid")
+
     flow_id: str = ""
     chunk_type: ChunkEnum = ChunkEnum.ANSWER
     chunk: str | dict[str, Any] | list[Any] = ""
