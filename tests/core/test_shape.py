@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from flowcore import BaseAsyncOp, Op
 from flowcore.op import places
-from flowcore.shape import in_words, parameters, shape_of
+from flowcore.shape import Step, in_words, parameters, shape_of
 
 
 class NopOp(BaseAsyncOp):
@@ -61,6 +63,25 @@ def test_a_secret_is_not_shown() -> None:
 
     assert "sk-secret" not in str(shape)
     assert "api_key=…" in str(shape)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"Authorization": "Bearer sk-secret", "n": 1}, "size={'Authorization': '…', 'n': 1}"),
+        ([{"token": "sk-secret"}], "size=[{'token': '…'}]"),
+        ("https://me:sk-secret@host/x", "size='https://…@host/x'"),
+        ("https://host/x@y", "size='https://host/x@y'"),
+    ],
+)
+def test_a_secret_within_a_value_is_not_shown(value: object, shown: str) -> None:
+    op = NopOp()
+    op.size = value  # pyright: ignore[reportAttributeAccessIssue]
+
+    shape = shape_of(op)
+
+    assert isinstance(shape, Step)
+    assert shape.notes == (shown,)
 
 
 def test_a_long_value_is_cut() -> None:
