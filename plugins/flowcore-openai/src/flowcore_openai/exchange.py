@@ -48,7 +48,9 @@ _FAILURES = (
     httpcore2.ProtocolError,
 )
 _TIMEOUTS = {
-    "upstream_timeout_first_token": "no content within first_token_timeout; raise it if that is too short",
+    "upstream_timeout_first_token": (
+        "no content within first_token_timeout; raise it if that is too short"
+    ),
     "upstream_timeout_idle": "no data within idle_timeout; raise it if that is too short",
     "upstream_timeout_total": "not finished within total_timeout; raise it if that is too short",
 }
