@@ -243,3 +243,14 @@ async def test_a_flow_that_is_not_streamed_takes_no_notice(serve, client_of):
 
     assert response.json()["answer"] == "hi"
     assert "parameters" not in document["paths"]["/demo"]["post"]
+
+
+async def test_a_trace_does_not_count_as_gaps_between_chunks(serve, client_of):
+    flows = flow("SayOp(times=3) >> SayOp()")
+    gaps = 'flowcore_run_chunk_gap_seconds_count{flow="demo"} '
+    async with serve(flows, *OPS) as server, client_of(server) as client:
+        await client.post("/demo", json={}, headers=TRACE)
+        await server.no_runs()
+        metrics = (await client.get("/metrics")).text
+
+    assert [line for line in metrics.splitlines() if line.startswith(gaps)] == [f"{gaps}0.0"]
