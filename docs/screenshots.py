@@ -120,7 +120,7 @@ def main() -> None:
     arguments = ["--no-sandbox", "--disable-gpu", "--no-proxy-server", "--hide-scrollbars"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        phone: dict[str, Any] = {"device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+        phone: dict[str, Any] = {"device_scale_factor": 1.5, "is_mobile": True, "has_touch": True}
         with service("en") as url:
             shoot(browser, url, "playground", (1320, 900), finished)
             shoot(browser, url, "playground-dark", (1320, 900), finished, color_scheme="dark")

@@ -54,6 +54,11 @@ async def test_the_flows_are_listed_and_one_of_them_is_chosen(open_site: OpenSit
         assert await site.page.get_by_label("JSON object that is sent").input_value() == "{}"
 
 
+async def test_of_several_flows_one_that_streams_is_chosen_at_first(open_site: OpenSite):
+    async with open_site({**FLOWS, "talk": "EchoOp()"}) as site:
+        assert await site.page.get_by_role("radio", name="talk").is_checked()
+
+
 async def test_many_flows_can_be_searched(open_site: OpenSite):
     flows = {f"flow_{number}": {"flow_content": "EchoOp()"} for number in range(9)}
     async with open_site(flows) as site:

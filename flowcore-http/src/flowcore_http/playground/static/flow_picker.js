@@ -26,12 +26,12 @@ export class FlowPicker {
     this.#list.replaceChildren(...rows, this.#none);
   }
 
+  // Without a name, or where there is none of it, the first one that streams: there is more to see.
   choose(name) {
-    const index = this.#flows.findIndex((flow) => flow.name === name);
-    const input = this.#list.querySelectorAll("input")[Math.max(0, index)];
-    if (!input) return null;
-    input.checked = true;
-    this.flow = this.#flows[Math.max(0, index)];
+    const named = this.#flows.find((flow) => flow.name === name);
+    this.flow = named ?? this.#flows.find((flow) => flow.stream) ?? this.#flows[0] ?? null;
+    const inputs = this.#list.querySelectorAll("input");
+    if (this.flow) inputs[this.#flows.indexOf(this.flow)].checked = true;
     return this.flow;
   }
 
