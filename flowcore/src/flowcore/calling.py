@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import anyio
 import yaml
 
 from flowcore.app import FlowApp
 from flowcore.errors import ConfigError, FlowcoreError, UnknownNameError
+from flowcore.interruption import run_until_interrupt
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 from flowcore.service import FlowClient
 from flowcore.trace import OpEvent
 from flowcore.yaml_text import parse_yaml
-
-T = TypeVar("T")
 
 
 class Printer(Protocol):
@@ -86,11 +83,7 @@ def call_server(
         async with connected(app, url) as client:
             streams, schema = await described_flow(client, flow)
             values = parse_inputs(inputs, schema)
-            if not streams:
-                response = await client.execute_flow(flow, **values)
-                printer.chunk(FlowStreamChunk(chunk=response.answer, metadata=response.metadata))
-                return True
-            return await print_stream(client.execute_stream_flow(flow, **values), printer)
+            return await run_there(client, flow, values, printer, streams=streams)
 
     return run_until_interrupt(run)
 
@@ -138,25 +131,22 @@ async def described_flow(client: FlowClient, flow: str) -> tuple[bool, Mapping[s
     return flows[flow]
 
 
-def run_until_interrupt(function: Callable[[], Awaitable[T]]) -> T:
-    """Run a function in an event loop of asyncio.
+async def run_there(
+    client: FlowClient, flow: str, inputs: Mapping[str, Any], printer: Printer, *, streams: bool
+) -> bool:
+    """Run a flow of a server and print what comes; return whether it came to a good end.
 
     Raises:
-        KeyboardInterrupt: If the user interrupts it.
+        FlowcoreError: If the server refuses, or sends what this version does not know.
     """
-    try:
-        return anyio.run(function)
-    except asyncio.CancelledError:
-        # What an interrupt becomes where something else was being cancelled at that moment.
-        raise KeyboardInterrupt from None
+    if streams:
+        return await _print_stream(client.execute_stream_flow(flow, **inputs), printer)
+    response = await client.execute_flow(flow, **inputs)
+    printer.chunk(FlowStreamChunk(chunk=response.answer, metadata=response.metadata))
+    return True
 
 
-async def print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
-    """Print what a client gets of a stream; return whether it came to a good end.
-
-    Raises:
-        FlowcoreError: If a chunk is of a type that this version does not know.
-    """
+async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
     good = True
     async for chunk in chunks:
         try:

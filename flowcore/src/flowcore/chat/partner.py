@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from flowcore.app import FlowApp
-from flowcore.calling import Printer, print_stream
+from flowcore.calling import Printer, run_there
 from flowcore.errors import ConfigError, UnknownNameError
-from flowcore.schema import FlowStreamChunk
 from flowcore.service import FlowClient
 
 QUESTION = "query"
@@ -98,11 +97,8 @@ class ServerPartner:
 
     async def answer(self, flow: str, inputs: Mapping[str, Any], printer: Printer) -> None:
         """Run a flow there."""
-        if self.flows[flow].streams:
-            await print_stream(self._client.execute_stream_flow(flow, **inputs), printer)
-        else:
-            response = await self._client.execute_flow(flow, **inputs)
-            printer.chunk(FlowStreamChunk(chunk=response.answer, metadata=response.metadata))
+        streams = self.flows[flow].streams
+        await run_there(self._client, flow, inputs, printer, streams=streams)
 
 
 def choose_flow(flows: Mapping[str, FlowFace], name: str | None) -> str:

@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from flowcore.app import FlowApp
-from flowcore.calling import connected, described_flows, run_until_interrupt
+from flowcore.calling import connected, described_flows
 from flowcore.chat.partner import AppPartner, Partner, ServerPartner
 from flowcore.chat.plain import PlainScreen
 from flowcore.chat.session import COMMANDS, Session
 from flowcore.errors import ConfigError
+from flowcore.interruption import run_until_interrupt
 
 
 def chat_here(app: FlowApp, flow: str | None, inputs: Mapping[str, str]) -> int:

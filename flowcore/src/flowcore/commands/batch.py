@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
 from flowcore.commands.completing import offering
-from flowcore.commands.configured import app_of, config_of, config_options, settings_argument
+from flowcore.commands.configured import app_for_flow, flow_options, settings_argument
+from flowcore.interruption import leave_at_once, run_until_interrupt
 
 if TYPE_CHECKING:
     from flowcore.batch import BatchReport
@@ -44,8 +42,7 @@ if TYPE_CHECKING:
 @click.option("--max-failed", type=click.IntRange(1), metavar="N", help="Stop after N failures.")
 @click.option("--retry-failed", is_flag=True, help="Try rows again that have failed before.")
 @click.option("--with-inputs", is_flag=True, help="Repeat the inputs of a row in its result.")
-@config_options
-@click.option("--url", metavar="URL", help="Run the flow on this server instead of here.")
+@flow_options
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 def command(
     flow: str,
@@ -69,20 +66,13 @@ def command(
     run. The same command, started again, runs the rows that have no result yet. The exit code
     is 1 if any row has failed.
     """
-    import anyio  # noqa: PLC0415 - here and below: slow to import
-
-    from flowcore.batch import BatchReport, run_batch  # noqa: PLC0415
+    from flowcore.batch import BatchReport, run_batch  # noqa: PLC0415 - here and below: slow
     from flowcore.batch.progress import shown_progress, summary  # noqa: PLC0415
     from flowcore.calling import connected  # noqa: PLC0415
 
     if target == "-":
         raise click.UsageError("the output must be a file, which the next start can continue")
-    app = app_of(
-        config_of(
-            [*(f"config={name}" for name in names), *settings, *overrides],
-            optional=url is not None,
-        )
-    )
+    app = app_for_flow(names, (*settings, *overrides), url)
     report = BatchReport()
 
     def keep(latest: BatchReport) -> None:
@@ -108,12 +98,10 @@ def command(
 
     try:
         with nullcontext(_show_nothing) if quiet else shown_progress() as show:
-            anyio.run(run)
-    except (KeyboardInterrupt, asyncio.CancelledError):
+            run_until_interrupt(run)
+    except KeyboardInterrupt:
         click.echo(f"interrupted: {_state(report)}; the same command goes on", err=True)
-        sys.stderr.flush()
-        # At its usual end, Python would wait for the thread of a sync op.
-        os._exit(130)
+        leave_at_once()
     except OSError as error:
         what = f"{error.filename or 'the input or the results'}: {error.strerror or error}"
         raise click.ClickException(f"{what}; {_state(report)}; the same command goes on") from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 
 import click
 
 from flowcore.commands.completing import offering
-from flowcore.commands.configured import app_of, config_of, config_options
+from flowcore.commands.configured import app_for_flow, flow_options, split_inputs
+from flowcore.interruption import INTERRUPTED, leave_at_once
 
 
 @click.command("chat")
@@ -19,8 +18,7 @@ from flowcore.commands.configured import app_of, config_of, config_options
     metavar="[FLOW] [KEY=VALUE]...",
     shell_complete=offering("flow_or_inputs"),
 )
-@config_options
-@click.option("--url", metavar="URL", help="Run the flow on this server instead of here.")
+@flow_options
 def command(
     arguments: tuple[str, ...],
     names: tuple[str, ...],
@@ -37,23 +35,13 @@ def command(
     from flowcore.chat.running import chat_here, chat_with_server  # noqa: PLC0415 - slow to import
 
     flow = arguments[0] if arguments and "=" not in arguments[0] else None
-    inputs = arguments[flow is not None :]
-    for pair in inputs:
-        if not pair.partition("=")[0] or "=" not in pair:
-            raise click.UsageError(f"an input is written as key=value, not {pair!r}")
-    pairs = dict(pair.split("=", 1) for pair in inputs)
-    if not names and "config" in pairs:
-        names = tuple(pairs.pop("config").split(","))
-    app = app_of(
-        config_of([*(f"config={name}" for name in names), *overrides], optional=url is not None)
-    )
+    inputs, configs = split_inputs(arguments[flow is not None :], names)
+    app = app_for_flow(configs, overrides, url)
     try:
-        failures = chat_with_server(app, url, flow, pairs) if url else chat_here(app, flow, pairs)
+        failures = chat_with_server(app, url, flow, inputs) if url else chat_here(app, flow, inputs)
         code = 1 if failures else 0
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     if any(not thread.daemon for thread in threading.enumerate()[1:]):
-        # At its usual end, Python would wait for the threads of sync ops whose runs were stopped.
-        sys.stdout.flush()
-        os._exit(code)
+        leave_at_once(code)
     raise SystemExit(code)

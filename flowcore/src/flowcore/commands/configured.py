@@ -23,8 +23,9 @@ def settings_argument(function: F) -> F:
     )(function)
 
 
-def config_options(function: F) -> F:
-    """Let a command whose arguments mean something else take ``-c NAME`` and ``-s A.B=VALUE``."""
+def flow_options(function: F) -> F:
+    """Let a command that runs a flow take ``-c NAME``, ``-s A.B=VALUE`` and ``--url URL``."""
+    url = click.option("--url", metavar="URL", help="Run the flow on this server instead of here.")
     overrides = click.option(
         *("-s", "--set", "overrides"), multiple=True, metavar="A.B=VALUE", help="Override a key.",
         shell_complete=offering("overrides"),
@@ -33,7 +34,29 @@ def config_options(function: F) -> F:
         *("-c", "--config", "names"), multiple=True, metavar="NAME", help="Config to load.",
         shell_complete=offering("configs"),
     )  # fmt: skip
-    return names(overrides(function))
+    return names(overrides(url(function)))
+
+
+def split_inputs(
+    pairs: Sequence[str], names: Sequence[str]
+) -> tuple[dict[str, str], Sequence[str]]:
+    """Return the inputs of a flow that arguments hold, and the configurations to load.
+
+    Args:
+        pairs: The arguments, ``key=value``; ``config=NAME`` among them names configurations,
+            where ``names`` does not.
+        names: What ``-c`` names.
+
+    Raises:
+        UsageError: If an argument is not written as ``key=value``.
+    """
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise click.UsageError(f"an input is written as key=value, not {pair!r}")
+    inputs = dict(pair.split("=", 1) for pair in pairs)
+    if not names and "config" in inputs:
+        names = inputs.pop("config").split(",")
+    return inputs, names
 
 
 def split_settings(settings: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -88,3 +111,13 @@ def app_of(config: FlowConfig) -> FlowApp:
     from flowcore.app import FlowApp  # noqa: PLC0415
 
     return FlowApp(config)
+
+
+def app_for_flow(names: Sequence[str], settings: Sequence[str], url: str | None) -> FlowApp:
+    """Make the app with which a command runs a flow here, or reaches the server at ``url``.
+
+    Raises:
+        FlowcoreError: As :func:`config_of` and :func:`app_of` do.
+    """
+    given = [*(f"config={name}" for name in names), *settings]
+    return app_of(config_of(given, optional=url is not None))

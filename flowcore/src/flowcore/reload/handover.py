@@ -13,12 +13,10 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
+from flowcore.interruption import INTERRUPTED
 from flowcore.reload.channel import Channel, Message
 
 logger = logging.getLogger("flowcore")
-
-INTERRUPTED = 130
-"""Exit code of a process that was to end at once."""
 
 _GONE = "the process that watches the files is gone: stopping"
 

@@ -18,8 +18,9 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from flowcore.interruption import INTERRUPTED
 from flowcore.reload.channel import CAN_PASS_SOCKETS, Channel, Message, start
-from flowcore.reload.handover import INTERRUPTED, HandoverRequest
+from flowcore.reload.handover import HandoverRequest
 from flowcore.reload.snapshot import Snapshot
 from flowcore.reload.watcher import Watcher
 
