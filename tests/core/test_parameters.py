@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TextIO
 
+import numpy as np
 import pytest
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -50,6 +53,10 @@ class Speaks(Protocol):
     def speak(self) -> None: ...
 
 
+def make_nothing(number: int) -> None:
+    raise AssertionError(number)
+
+
 class StepOp(BaseAsyncOp):
     async def async_execute(self) -> None: ...
 
@@ -79,6 +86,8 @@ class SearchOp(StepOp):
     anything: Any = None
     words: Iterator[str] | None = None
     speaker: Speaks | None = None
+    log: TextIO | None = None
+    sloppy_function: make_nothing = 8  # pyright: ignore[reportGeneralTypeIssues]
     missing: Unknown = 7
     sloppy_any: any = 8  # pyright: ignore[reportGeneralTypeIssues]
     sloppy: str = None  # pyright: ignore[reportAssignmentType]
@@ -162,8 +171,35 @@ def test_what_cannot_be_checked_is_let_through(name: str) -> None:
     assert make(name, None) is None
 
 
+def test_a_file_is_no_instance_of_the_type_that_files_are_annotated_with() -> None:
+    assert make("log", sys.stderr) is sys.stderr
+
+
+def test_a_function_as_an_annotation_is_never_called() -> None:
+    assert make("sloppy_function", (1,)) == (1,)
+
+
 def test_an_annotation_that_cannot_be_evaluated_lets_anything_through() -> None:
     assert make("missing", "x") == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("top_k", np.int64(4), 4),
+        ("share", np.float32(0.5), 0.5),
+        ("share", np.int64(1), 1.0),
+        ("exact", np.bool_(True), True),
+        ("weights", {"a": np.int64(1)}, {"a": 1.0}),
+    ],
+)  # fmt: skip
+def test_a_scalar_of_numpy_is_the_number_that_it_holds(
+    name: str, value: Any, expected: Any
+) -> None:
+    made = make(name, value)
+
+    assert (made, type(made)) == (expected, type(expected))
+    assert "must be a valid integer" in said("top_k", np.bool_(True))
 
 
 # --- what does not
@@ -278,6 +314,133 @@ def test_a_field_as_a_default_is_met_with_the_way_to_write_it() -> None:
 
     with pytest.raises(OpDefinitionError, match=re.escape("`top_k: Annotated[int, Field(…)] = …`")):
         FieldOp()
+
+
+def test_a_default_is_left_alone_where_another_class_annotates_it_anew() -> None:
+    class WordOp(SearchOp):
+        top_k: str  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    assert (WordOp().top_k, WordOp(top_k="all").top_k) == (3, "all")
+
+
+def test_a_default_that_a_test_replaces_is_not_that_of_the_class_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class ShareOp(StepOp):
+        share: float = 1
+
+    before = ShareOp().share
+    monkeypatch.setattr(ShareOp, "share", 0.5)
+
+    assert (before, ShareOp().share) == (1.0, 0.5)
+
+
+def test_what_an_init_set_before_is_not_replaced_by_a_default() -> None:
+    class FileOp(StepOp):
+        path: Path = "notes"  # pyright: ignore[reportAssignmentType]
+
+        def __init__(self, **params: Any) -> None:
+            self.path = Path("mine")
+            super().__init__(**params)
+
+    assert FileOp().path == Path("mine")
+
+
+class Clamped:
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, op: Any, owner: type) -> Any:
+        return self if op is None else vars(op).get(self.name, 7)
+
+    def __set__(self, op: Any, value: int) -> None:
+        vars(op)[self.name] = min(value, 9)
+
+
+def test_a_descriptor_is_no_default_of_the_wrong_type() -> None:
+    class ClampedOp(StepOp):
+        size: int = Clamped()  # pyright: ignore[reportAssignmentType]
+
+    assert (ClampedOp().size, ClampedOp(size=20).size) == (7, 9)
+    assert describe_parameters(ClampedOp)[0].required is False
+    assert "parameter 'size'" in said("size", "x", ClampedOp)
+
+
+def test_a_property_takes_the_place_of_a_parameter_and_is_not_asked_before_the_run() -> None:
+    class BaseSizeOp(StepOp):
+        size: int
+        depth: int = 1
+        width: int = 1
+
+    class FixedOp(BaseSizeOp):
+        @property
+        def size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+            return len(self.context.flow_id)
+
+        @cached_property
+        def depth(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+            return len(self.context.flow_id)
+
+    op = FixedOp(width=2)
+
+    assert op.width == 2
+    assert "depth" not in vars(op)
+
+
+def test_a_class_or_a_function_may_be_the_default_of_an_annotated_parameter() -> None:
+    class ParseOp(StepOp):
+        model: type[BaseModel] = Filter
+        clean: Callable[[str], str] = str.strip
+        helper = str.upper  # no parameter
+
+    op = ParseOp(model=Later, clean=str.lower)
+
+    assert (op.model, op.clean(" A ")) == (Later, " a ")
+    assert ParseOp().model is Filter
+    with pytest.raises(OpDefinitionError, match="no parameter 'helper'"):
+        ParseOp(helper=str.lower)
+
+
+# --- parameters of every op, in the class statement
+
+
+def test_a_class_may_have_its_own_defaults_of_the_parameters_that_every_op_has() -> None:
+    class SmallOp(StepOp):
+        llm: str = "small"  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+        max_retries: int = 3
+        name = "small"
+        raise_exception = False
+
+    class TinyOp(SmallOp):
+        llm: BaseLLM  # pyright: ignore[reportIncompatibleVariableOverride]
+        max_retries = 5
+
+    op, tiny, given = SmallOp(), TinyOp(), SmallOp(llm="big", max_retries=1)
+
+    assert (op.name, op.max_retries, op.raise_exception) == ("small", 3, False)
+    assert [each.named_backends()["llm"] for each in (op, tiny, given)] == ["small", "small", "big"]
+    assert (tiny.max_retries, given.max_retries) == (5, 1)
+    assert describe_parameters(TinyOp) == []
+
+
+async def test_a_class_may_have_its_own_model() -> None:
+    class GreetOp(BaseAsyncOp):
+        llm = scripted_llm(["Hello"])  # pyright: ignore[reportAssignmentType]
+
+        async def async_execute(self) -> None:
+            async for chunk in self.llm.astream_chat([]):
+                await self.context.add_stream_chunk(chunk)
+
+    assert (await run_op(GreetOp())).text == "Hello"
+    assert (await run_op(GreetOp(llm=scripted_llm(["Bye"])))).text == "Bye"
+
+
+def test_a_wrong_default_of_such_a_parameter_is_refused() -> None:
+    class NeverOp(StepOp):
+        max_retries = 0
+
+    with pytest.raises(OpDefinitionError, match="max_retries counts tries, at least 1"):
+        NeverOp()
 
 
 # --- arguments of an __init__ of one's own

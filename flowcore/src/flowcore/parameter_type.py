@@ -19,13 +19,16 @@ from collections.abc import (
     Set as AbstractSet,
 )
 from functools import cached_property
-from types import NoneType, SimpleNamespace, UnionType
+from types import FunctionType, NoneType, SimpleNamespace, UnionType
 from typing import (
+    IO,
     Annotated,
     Any,
+    BinaryIO,
     ForwardRef,
     Literal,
     NewType,
+    TextIO,
     Union,
     cast,
     get_args,
@@ -33,7 +36,14 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import ConfigDict, PydanticUserError, Strict, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    PydanticUserError,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -210,7 +220,7 @@ def type_name(hint: Any) -> str:
 def _strict(hint: Any) -> Any:
     """Return the type with its numbers, texts and booleans taken as they are."""
     if isinstance(hint, type) and hint in _EXAMPLES:
-        return Annotated[hint, Strict()]
+        return Annotated[hint, Strict(), BeforeValidator(_unboxed)]
     if isinstance(hint, NewType):
         return _strict(hint.__supertype__)
     origin: Any = get_origin(hint)
@@ -224,6 +234,11 @@ def _strict(hint: Any) -> Any:
     return hint
 
 
+def _unboxed(value: Any) -> Any:
+    """Return the number that a scalar of numpy, or of a library like it, stands for."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
 def _parts(hint: Any) -> Iterable[Any]:
     """Yield a type and all that it is made of."""
     yield hint
@@ -235,6 +250,9 @@ def _can_be_asked(hint: Any) -> bool:
     for part in _parts(hint):
         # pydantic would look into an iterator later, while it is consumed.
         if (get_origin(part) or part) in (Iterable, Iterator, Generator):
+            return False
+        # What open() returns is no instance of these; pydantic would call a function.
+        if (get_origin(part) or part) in _FILES or isinstance(part, FunctionType):
             return False
         # isinstance() refuses a protocol that is not made for it.
         if getattr(part, "_is_protocol", False) and not hasattr(part, "_is_runtime_protocol"):
@@ -295,10 +313,13 @@ def _place(value: Any, fault: ErrorDetails) -> str:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"
+    name = type(value).__name__
+    article = "an" if name[0] in "aeiou" else "a"
+    return text if len(text) <= 60 else f"{article} {name}"
 
 
 _UNIONS = (Union, UnionType)
+_FILES = (IO, TextIO, BinaryIO)
 _EXAMPLES: Mapping[type, Any] = {int: 5, float: 0.5, bool: True, str: "text"}
 _COPIED_BY_PYDANTIC = (list, dict, set, tuple, deque, str, int, float)
 _COLLECTIONS: tuple[Any, ...] = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import wraps
 from os import PathLike
 from types import NoneType
-from typing import Any
+from typing import Any, ParamSpec, cast
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -18,6 +18,8 @@ from pydantic.fields import FieldInfo
 from flowcore.errors import OpDefinitionError
 from flowcore.op import Op
 from flowcore.parameter_type import MISSING, ParameterType
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def check_common_parameters(op: str, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if name != "prompt_path" or not isinstance(value, PathLike):
             COMMON_PARAMETERS.convert(op, name, value)
-        if name in _BACKENDS and isinstance(value, _LITERALS):
+        if name in BACKENDS and isinstance(value, _LITERALS):
             text = f"{op}: parameter {name!r} must be the name of an entry under {name}, not"
             raise OpDefinitionError(f"{text} {value!r}", parameter=name)
 
@@ -110,11 +112,16 @@ def own_parameters(cls: type[Op]) -> list[str]:
     """Return the names of the parameters that an op class declares as class attributes."""
     names: dict[str, None] = {}
     for klass in _user_classes(cls):
-        for name in (*inspect.get_annotations(klass), *vars(klass)):
+        annotations = inspect.get_annotations(klass)
+        for name in (*annotations, *vars(klass)):
             value = inspect.getattr_static(klass, name, None)
-            if "ClassVar" in str(inspect.get_annotations(klass).get(name, "")):
+            if "ClassVar" in str(annotations.get(name, "")):
                 continue
-            if not (name.startswith("_") or callable(value) or isinstance(value, _DESCRIPTORS)):
+            # A class or a function may be the default of an annotated parameter.
+            is_code = isinstance(value, _DESCRIPTORS) or (
+                callable(value) and name not in annotations
+            )
+            if not (name.startswith("_") or name in COMMON_PARAMETERS or is_code):
                 names[name] = None
     names.pop("file_path", None)
     return list(names)
@@ -126,14 +133,45 @@ def parameter_types(cls: type[Op]) -> ParameterTypes:
         return known
     types = ParameterTypes()
     for name in own_parameters(cls):
+        default = MISSING
         for klass in _user_classes(cls):
             annotations = inspect.get_annotations(klass)
+            if default is MISSING:
+                default = vars(klass).get(name, MISSING)
             if name in annotations:
                 names = ChainMap(_globals_of(klass), dict(vars(klass)))
-                types[name] = ParameterType(annotations[name], names, getattr(cls, name, MISSING))
+                if is_computed(cls, name):
+                    default = MISSING
+                types[name] = ParameterType(annotations[name], names, default)
                 break
     setattr(cls, _TYPES, types)
     return types
+
+
+def with_class_defaults(init: Callable[P, None]) -> Callable[P, None]:
+    """Return an ``__init__`` whose defaults are those of the class, where that has some.
+
+    Args:
+        init: The ``__init__`` that takes the parameters that every op has.
+    """
+
+    @wraps(init)
+    def filled(*args: P.args, **kwargs: P.kwargs) -> None:
+        cls = cast("type[Op]", type(args[0]))
+        for name in COMMON_PARAMETERS.keys() - kwargs.keys():
+            attribute = f"_{name}" if name in BACKENDS else name
+            value = getattr(cls, attribute, MISSING)
+            if value is not MISSING and not is_computed(cls, attribute):
+                kwargs[name] = value
+        init(*args, **kwargs)
+
+    return filled
+
+
+def is_computed(cls: type[Op], name: str) -> bool:
+    """Whether an attribute is what a property, or another descriptor, makes of it."""
+    value: object = inspect.getattr_static(cls, name, None)
+    return hasattr(value.__class__, "__get__")
 
 
 def is_parameter(cls: type[Op], name: str) -> bool:
@@ -187,10 +225,11 @@ def describe_parameters(cls: type[Op]) -> list[Parameter]:
     is_own = init.__module__ not in _BASE_MODULES
     types = parameter_types(cls)
     types.changed_defaults(cls.__name__)
-    found = {
-        name: _describe(name, types.get(name), getattr(cls, name, MISSING), is_own)
-        for name in own_parameters(cls)
-    }
+    found: dict[str, Parameter] = {}
+    for name in own_parameters(cls):
+        computed = is_computed(cls, name)
+        default = MISSING if computed else getattr(cls, name, MISSING)
+        found[name] = _describe(name, types.get(name), default, is_own or computed)
     if is_own:
         signature = inspect.signature(init)
         types = _argument_types(inspect.unwrap(init), signature)
@@ -252,7 +291,7 @@ COMMON_PARAMETERS = ParameterTypes(
     vector_store=ParameterType(Any, {}),
 )
 """The parameters that every op has. Where a backend is wanted, a test may give a double."""
-_BACKENDS = frozenset({"llm", "embedding_model", "vector_store"})
+BACKENDS = frozenset({"llm", "embedding_model", "vector_store"})
 _LITERALS = (int, float, list, dict, NoneType)
 _TYPES = "_parameter_types"
 """Name of the class attribute that keeps them: what knows a class must not outlive it."""

@@ -15,12 +15,15 @@ from flowcore.failure import error_text
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
 from flowcore.op import COPIED, Op, own_copy
 from flowcore.parameters import (
+    BACKENDS,
     COMMON_PARAMETERS,
     check_common_parameters,
     checked_init,
     init_arguments,
+    is_computed,
     own_parameters,
     parameter_types,
+    with_class_defaults,
 )
 from flowcore.prompt import Prompts, prompt_file
 from flowcore.run import Run
@@ -59,6 +62,7 @@ class UserOp(Op, ABC):
 
     file_path: str = ""
 
+    @with_class_defaults
     def __init__(
         self,
         *,
@@ -91,12 +95,18 @@ class UserOp(Op, ABC):
         self._prompts: Prompts | None = None
         own, types = own_parameters(type(self)), parameter_types(type(self))
         changed = types.changed_defaults(op)
+        computed = [key for key in own if is_computed(type(self), key)]
         for key in own:
-            default = changed.get(key, getattr(self, key, None))
+            if key in computed:
+                continue
+            default = getattr(self, key, None)
+            # An `__init__` may have set it, and a test have put another in its place.
+            if is_changed := key in changed and default is types[key].default:
+                default = changed[key]
             # What runs append to must not be the list that the class holds.
             if isinstance(default, COPIED):
                 setattr(self, key, own_copy(default))
-            elif key in changed:
+            elif is_changed:
                 setattr(self, key, default)
         for key, value in params.items():
             if key not in own:
@@ -110,7 +120,7 @@ class UserOp(Op, ABC):
             setattr(self, key, types.convert(op, key, value))
         if type(self).__init__ is UserOp.__init__:
             for key in own:
-                if not hasattr(self, key):
+                if key not in computed and not hasattr(self, key):
                     raise OpDefinitionError(f"{op} needs the parameter {key!r}")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -122,6 +132,11 @@ class UserOp(Op, ABC):
             )
         if inspect.isfunction(init := vars(cls).get("__init__")):
             setattr(cls, "__init__", checked_init(init))  # noqa: B010 - a type checker's own rule
+        for kind in BACKENDS & vars(cls).keys():
+            if vars(cls)[kind] is not None and not is_computed(cls, kind):
+                # A name is not yet what the property of this name finds by it.
+                setattr(cls, f"_{kind}", vars(cls)[kind])
+                delattr(cls, kind)
 
     # --- what an op uses while it runs ---
 
