@@ -206,6 +206,20 @@ async def test_the_inputs_can_be_written_as_json(open_site: OpenSite):
         assert json.loads(await body.input_value())["extra"] == [1]
 
 
+async def test_what_was_typed_is_still_there_after_a_look_at_another_flow(open_site: OpenSite):
+    async with open_site(FLOWS) as site:
+        await site.page.get_by_label("query").fill("half a quest")
+        await site.page.get_by_label("words").fill("12")
+        await site.choose("free")
+        await site.page.get_by_label("JSON object that is sent").fill('{"a": 1}')
+        await site.choose("ask")
+        assert await site.page.get_by_label("query").input_value() == "half a quest"
+        assert await site.page.get_by_label("words").input_value() == "12"
+        await site.choose("free")
+        body = await site.page.get_by_label("JSON object that is sent").input_value()
+        assert json.loads(body) == {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [("{", "This is not valid JSON: "), ("[]", 'Write a JSON object, such as {"key": "value"}.')],

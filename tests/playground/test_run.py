@@ -103,6 +103,19 @@ async def test_stop_cancels_the_run_at_the_service(open_site: OpenSite, scripts)
         assert await site.page.evaluate("document.activeElement.id") == "run"
 
 
+async def test_the_focus_goes_from_run_to_stop_and_back(open_site: OpenSite, scripts):
+    end = anyio.Event()
+    scripts["a"] = ["one ", end]
+    async with open_site(TELL) as site:
+        await site.by_id("run").focus()
+        await site.page.keyboard.press("Enter")
+        await site.shows("one")
+        assert await site.page.evaluate("document.activeElement.id") == "stop"
+        end.set()
+        await site.state("done")
+        assert await site.page.evaluate("document.activeElement.id") == "run"
+
+
 async def test_stop_ends_the_wait_for_one_answer(open_site: OpenSite, scripts):
     scripts["a"] = [anyio.Event()]
     flow = {"flow_content": "TellOp(script='a')"}

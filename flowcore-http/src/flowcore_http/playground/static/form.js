@@ -46,6 +46,13 @@ export class Form {
     return body ?? null;
   }
 
+  // Returns the inputs as far as they can be sent.
+  draft() {
+    if (this.#mode === "form") return { ...this.#extra, ...readAll(this.#fields).value };
+    const { body } = this.#readText();
+    return body && JSON.parse(body);
+  }
+
   // Returns what `read` would, with something in the place of what is still missing.
   sketch() {
     if (this.#mode === "json") return this.#readText().body ?? null;

@@ -27,12 +27,14 @@ let service = { keys: false, flows: [] };
 let run = null;
 let codeLanguage = "curl";
 let lastBody = "{}";
+let shown = null;
 
 const graph = new Graph();
 const result = new Result();
 const form = new Form(showCode);
 const picker = new FlowPicker((flow) => showFlow(flow));
 const history = new History({ show: showRecord, again: runAgain });
+const drafts = new Map();
 const tabs = new Tabs(byId("languages"), "code_language", Object.keys(LANGUAGES), (name) => {
   codeLanguage = name;
   showCode();
@@ -42,7 +44,9 @@ function showFlow(flow, inputs) {
   run?.leave();
   run = null;
   lastBody = "{}";
-  form.show(flow, inputs);
+  if (shown) drafts.set(shown.name, form.draft());
+  shown = flow;
+  form.show(flow, inputs ?? drafts.get(flow.name));
   graph.show(flow);
   result.empty();
   showButtons();
@@ -62,8 +66,12 @@ function showCode() {
 
 function showButtons() {
   const isLive = run !== null && !run.ended;
+  const focused = document.activeElement;
   byId("stop").hidden = byId("stop-here").hidden = !isLive;
   byId("run").disabled = isLive;
+  // What had the focus may be gone.
+  if (isLive && focused === byId("run")) byId("stop").focus({ preventScroll: true });
+  if (!isLive && focused?.id.startsWith("stop")) byId("run").focus({ preventScroll: true });
 }
 
 function start() {
@@ -94,11 +102,9 @@ function start() {
 
 function showRun(changed, transcript) {
   const { state, flow, numbers, problem } = changed;
-  const hadFocus = [byId("stop"), byId("stop-here")].includes(document.activeElement);
   result.showState(state);
   result.showNumbers(numbers, flow);
   showButtons();
-  if (hadFocus && changed.ended) byId("run").focus({ preventScroll: true });
   const seconds = (numbers.total / 1000).toFixed(1);
   const reason = problem?.detail || changed.failure?.chunk || "";
   result.tell(state, { seconds, reason: String(reason).slice(0, 300), flow: flow.name });
@@ -119,7 +125,7 @@ function showRun(changed, transcript) {
     flow: flow.name,
     numbers,
     parts: transcript.parts,
-    problem: problem && { ...problem, detail: problem.detail },
+    problem: problem && { ...problem },
     state,
     usage: transcript.usage,
   });
