@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def in_chinese(text: str) -> str:
 
 
 @contextmanager
-def service(language: str) -> Iterator[str]:
+def service(language: str) -> Generator[str]:
     """Serve the example of the page; the value is the address."""
     page = (DOCS / "how-to" / "playground.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
