@@ -26,6 +26,7 @@ from flowcore import (
     __version__,
 )
 from flowcore.cli import main
+from flowcore.commands import NAMES
 
 Write = Callable[[str, str], Path]
 SCRIPT = Path(sys.executable).with_name("flowcore")
@@ -184,6 +185,15 @@ def test_a_dotenv_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 
 # --- commands
+
+
+def test_the_help_shows_each_command_once_and_tells_of_it_in_a_whole_sentence() -> None:
+    lines = flowcore("--help").output.splitlines()
+
+    for name in NAMES:
+        (line,) = (line for line in lines if line.split()[:1] == [name])
+        assert line.endswith(".")
+        assert not line.endswith("...")
 
 
 def test_the_version_and_the_help() -> None:

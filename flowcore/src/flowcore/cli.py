@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from flowcore import __version__
-from flowcore.commands import NAMES
+from flowcore.commands import NAMES, SECTIONS
 from flowcore.commands.completing import offering
 from flowcore.errors import (
     BatchError,
@@ -31,6 +31,7 @@ from flowcore.errors import (
 HELP = """Serve flows of LLM ops as streams of typed chunks.
 
 \b
+flowcore new app my-bot                       make a project to start from
 flowcore config=my.yaml                       serve the flows of my.yaml
 flowcore config=my backend=http http.port=0   the same, with values overridden
 flowcore call FLOW query="What is AI?"        run a flow and print its stream
@@ -82,6 +83,18 @@ class _Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return [*NAMES]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, NAMES))
+        for section, names in SECTIONS.items():
+            commands = ((name, self.get_command(ctx, name)) for name in names)
+            rows = [
+                (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                for name, command in commands
+                if command is not None
+            ]
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
     def get_command(
         self,

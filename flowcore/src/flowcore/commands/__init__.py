@@ -6,18 +6,12 @@ nothing that is slow.
 
 from __future__ import annotations
 
-NAMES = (
-    "batch",
-    "call",
-    "chat",
-    "check",
-    "completion",
-    "doctor",
-    "explain",
-    "flows",
-    "new",
-    "ops",
-    "plugins",
-    "serve",
-)
+SECTIONS = {
+    "Run flows": ("serve", "call", "chat", "batch"),
+    "Write flows": ("new", "check", "flows", "ops", "plugins"),
+    "Get help": ("doctor", "explain", "completion"),
+}
+"""The commands, as ``flowcore --help`` shows them."""
+
+NAMES = tuple(name for names in SECTIONS.values() for name in names)
 """The commands; ``NAME`` is in ``flowcore.commands.NAME``."""

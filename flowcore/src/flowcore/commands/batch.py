@@ -60,7 +60,7 @@ def command(
     url: str | None,
     quiet: bool,
 ) -> None:
-    """Run FLOW for each row of INPUT, and go on after any end.
+    """Run FLOW for each row of INPUT; started again, go on.
 
     INPUT is a JSONL file, or - for standard input: each line is an object with the inputs of a
     run. The same command, started again, runs the rows that have no result yet. The exit code

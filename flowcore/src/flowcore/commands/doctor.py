@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import click
 
 from flowcore.commands.configured import settings_argument, split_settings
+from flowcore.commands.json_output import echo_json, json_option
 
 
 @click.command("doctor")
 @settings_argument
 @click.option("--online", is_flag=True, help="Ask the services that models run on, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, such as for a bug report.")
+@json_option
 def command(settings: tuple[str, ...], online: bool, as_json: bool) -> None:
-    """Tell what is installed and configured, and what of it would not work.
+    """Show what is installed and configured, and what is wrong.
 
-    Keys are told to be present or missing, and never shown. The exit code is 0 if a service can
-    start, 1 if there is a problem.
+    Keys are told to be present or missing, and never shown; so --json is fit for a bug report.
+    The exit code is 0 if a service can start, 1 if there is a problem.
     """
     from flowcore.doctor import examine  # noqa: PLC0415 - loads the whole core
 
@@ -26,7 +26,7 @@ def command(settings: tuple[str, ...], online: bool, as_json: bool) -> None:
     logging.getLogger("flowcore").setLevel(logging.ERROR)  # what it would say is among the findings
     diagnosis = examine(names, overrides, online=online)
     if as_json:
-        click.echo(json.dumps(diagnosis.as_data(), indent=2, ensure_ascii=False))
+        echo_json(diagnosis.as_data())
     else:
         from flowcore.doctor.printing import print_diagnosis  # noqa: PLC0415 - loads rich
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from flowcore.commands.completing import offering
+from flowcore.commands.json_output import echo_json, json_option
 
 
 @click.command("explain")
 @click.argument("code", required=False, shell_complete=offering("codes"))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(code: str | None, as_json: bool) -> None:
     """Explain the error CODE, or list all codes.
 
@@ -22,7 +21,7 @@ def command(code: str | None, as_json: bool) -> None:
     pages = explanations() if code is None else explain(code)
     if as_json:
         rows = [{"code": page.code, "package": page.package, "text": page.text} for page in pages]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo_json(rows)
         return
     from flowcore.terminal import print_markdown, print_table  # noqa: PLC0415
 

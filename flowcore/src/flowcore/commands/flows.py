@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from flowcore.commands.configured import app_of, config_of, settings_argument
+from flowcore.commands.json_output import echo_json, json_option
 
 
 @click.command("flows")
 @settings_argument
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(settings: tuple[str, ...], as_json: bool) -> None:
     """List the flows of the configuration."""
     from flowcore.terminal import print_table  # noqa: PLC0415
@@ -27,7 +27,7 @@ def command(settings: tuple[str, ...], as_json: bool) -> None:
         for flow in app_of(config_of(settings)).flows.values()
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo_json(rows)
         return
     for row in rows:
         row["inputs"] = ", ".join(row.pop("input_schema")["properties"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from flowcore.commands.configured import config_of, settings_argument
+from flowcore.commands.json_output import echo_json, json_option
 
 if TYPE_CHECKING:
     from flowcore.op_listing import OpListing
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("ops")
 @settings_argument
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(settings: tuple[str, ...], as_json: bool) -> None:
     """List the ops that flows may name, with their parameters.
 
@@ -28,7 +28,7 @@ def command(settings: tuple[str, ...], as_json: bool) -> None:
 
     found = list_ops(config_of(settings, optional=True))
     if as_json:
-        click.echo(json.dumps([each.as_json() for each in found], indent=2, ensure_ascii=False))
+        echo_json([each.as_json() for each in found])
         return
     if not found:
         click.echo("none: install a plugin that brings ops, or name a config that imports yours")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 import click
 
+from flowcore.commands.json_output import echo_json, json_option
+
 
 @click.command("plugins")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(as_json: bool) -> None:
     """List the installed plugins, and why one could not be loaded."""
     from flowcore.plugins import PluginHost  # noqa: PLC0415
@@ -28,7 +29,7 @@ def command(as_json: bool) -> None:
         for plugin in PluginHost().plugins
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo_json(rows)
         return
     for row in rows:
         hooks: list[str] = row["hooks"]
