@@ -26,7 +26,7 @@ release = version = tomllib.loads((ROOT / "flowcore/pyproject.toml").read_text("
 extensions = ["myst_parser", "sphinx_copybutton"]
 root_doc = INDEX
 include_patterns = [
-    *("docs/**.md", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *("docs/**.md", "README.md", "README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     *("flowcore/README.md", "flowcore-http/README.md", "plugins/*/README.md"),
     *("benchmarks/README.md", *EXPLANATIONS),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -17,6 +18,7 @@ EXPLANATIONS = sorted(
 )
 PAGES = [
     ROOT / "README.md",
+    ROOT / "README.zh.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     ROOT / "benchmarks" / "README.md",
@@ -77,20 +79,25 @@ def blocks(page: Path) -> list[Block]:
 def links(page: Path) -> list[str]:
     """Return the targets of all links of a page."""
     return [
-        str(child.attrs["href"])
+        unquote(str(child.attrs["href"]))
         for token in _tokens(page)
         for child in token.children or ()
         if child.type == "link_open"
     ]
 
 
+def headings(page: Path) -> list[tuple[str, str]]:
+    """Return the level, such as ``"h2"``, and the text of each heading of a page."""
+    return [
+        (token.tag, following.content)
+        for token, following in pairwise(_tokens(page))
+        if token.type == "heading_open"
+    ]
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub makes of a page's headings."""
-    tokens = _tokens(page)
-    titles = [
-        following.content for token, following in pairwise(tokens) if token.type == "heading_open"
-    ]
-    return {_anchor(title) for title in titles}
+    return {_anchor(title) for _, title in headings(page)}
 
 
 def code_spans(page: Path) -> set[str]:
