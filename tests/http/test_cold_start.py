@@ -35,7 +35,7 @@ async def serve(settings):
         with serving.listen(settings) as sock:
             await servers.server_of(settings)(serving.create_app(app, settings), sock, stopped)
 
-anyio.run(serve, flowcore_http.HttpSettings(port=0))
+anyio.run(serve, flowcore_http.HttpSettings(port=0, playground=True))
 """
 
 
@@ -53,7 +53,7 @@ def loaded(folder, code):
 def test_a_plain_service_loads_no_client_no_model_and_no_other_server(tmp_path, code):
     unused = {
         *("openai", "httpx", "httpx2", "numpy", "xllamacpp"),
-        *("gunicorn", "uvicorn", "limits", "trio"),
+        *("gunicorn", "uvicorn", "limits", "trio", "markdown_it"),
     }
 
     assert loaded(tmp_path, code) & unused == set()

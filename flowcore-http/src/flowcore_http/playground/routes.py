@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
@@ -14,19 +15,14 @@ from flowcore import FlowApp
 from flowcore_http.body import read_object
 from flowcore_http.endpoint import Endpoint, check_method
 from flowcore_http.exchange import Exchange, Header
-from flowcore_http.playground.flow_list import list_flows
 from flowcore_http.problem import HttpProblem
 from flowcore_http.settings import HttpSettings
 from flowcore_http.wire import encode_json
 
-PAGE, ASSET, FLOWS, MARKDOWN = (
-    f"playground{part}" for part in ("", "_asset", "_flows", "_markdown")
-)
-"""Names of the endpoints."""
-
 MAX_MARKDOWN_BYTES = 80_000
 """The largest request for Markdown; the page sends what has changed, piece by piece."""
 
+_PAGE = "page.html"
 _KINDS = {
     ".html": b"text/html; charset=utf-8",
     ".css": b"text/css; charset=utf-8",
@@ -55,13 +51,14 @@ def endpoints(app: FlowApp, settings: HttpSettings, *, with_keys: bool) -> Itera
         with_keys: Whether requests need a key.
     """
     for path in (files("flowcore_http.playground") / "static").iterdir():
-        answer = _fixed(path.read_bytes(), _KINDS[PurePath(path.name).suffix])
-        if path.name == "page.html":
-            yield Endpoint(PAGE, "/playground", answer)
-        else:
-            yield Endpoint(ASSET, f"/playground/{path.name}", answer)
-    yield Endpoint(FLOWS, "/playground/flows.json", _flows(app, with_keys=with_keys))
-    yield Endpoint(MARKDOWN, "/playground/markdown", _markdown(settings))
+        kind = _KINDS.get(PurePath(path.name).suffix)
+        if path.name == _PAGE:
+            yield Endpoint("playground", "/playground", _fixed(path.read_bytes(), _KINDS[".html"]))
+        elif kind is not None:  # an editor may have left something there
+            answer = _fixed(path.read_bytes(), kind)
+            yield Endpoint("playground_asset", f"/playground/{path.name}", answer)
+    yield Endpoint("playground_flows", "/playground/flows.json", _flows(app, with_keys=with_keys))
+    yield Endpoint("playground_markdown", "/playground/markdown", _markdown(settings))
 
 
 Answer = Callable[[Exchange], Awaitable[None]]
@@ -89,15 +86,16 @@ def _fixed(body: bytes, kind: bytes) -> Answer:
 
 
 def _flows(app: FlowApp, *, with_keys: bool) -> Answer:
-    body = b""
+    @cache
+    def body() -> bytes:
+        # At the first request, for a service whose page nobody opens needs no drawings.
+        from flowcore_http.playground.flow_list import list_flows  # noqa: PLC0415
+
+        return encode_json(list_flows(app.flows.values(), with_keys=with_keys)).encode()
 
     async def answer(exchange: Exchange) -> None:
-        nonlocal body
-        if not await check_method(exchange, "GET"):
-            return
-        # At the first request, for a service whose page nobody opens needs no drawings.
-        body = body or encode_json(list_flows(app.flows.values(), with_keys=with_keys)).encode()
-        await exchange.answer(200, [_JSON, _NO_STORE, *_GUARDS], body)
+        if await check_method(exchange, "GET"):
+            await exchange.answer(200, [_JSON, _NO_STORE, *_GUARDS], body())
 
     return answer
 
