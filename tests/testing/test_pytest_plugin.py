@@ -335,3 +335,18 @@ def test_names_that_no_file_can_have_are_made_ones_that_it_can() -> None:
 
 def test_the_plugin_is_typed() -> None:
     assert (Path(sys.modules["flowcore"].__file__ or "").parent / "py.typed").is_file()
+
+
+def test_a_program_that_has_imported_flowcore_may_run_pytest(project: pytest.Pytester) -> None:
+    # pytest asks for each package of an installed plugin to be imported by nobody before it.
+    installed = project.mkdir("flowcore_from_a_wheel-1.dist-info")
+    (installed / "METADATA").write_text("Name: flowcore-from-a-wheel\nVersion: 1\n", "utf-8")
+    (installed / "entry_points.txt").write_text("[pytest11]\nshout = shout\n", "utf-8")
+    (installed / "RECORD").write_text("flowcore/__init__.py,,\n", "utf-8")
+    project.makepyfile(test_it="def test_it(): pass")
+    program = project.makepyfile(
+        program="import sys, flowcore, pytest\n"
+        "sys.exit(pytest.main(['-W', 'error::pytest.PytestAssertRewriteWarning']))"
+    )
+
+    assert project.runpython(program).parseoutcomes() == {"passed": 1}

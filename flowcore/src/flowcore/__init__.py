@@ -1,4 +1,7 @@
-"""flowcore: write an op, compose ops in YAML, serve the flow as a stream of typed chunks."""
+"""flowcore: write an op, compose ops in YAML, serve the flow as a stream of typed chunks.
+
+PYTEST_DONT_REWRITE: pytest would warn where a program imports flowcore before it runs pytest.
+"""
 
 from __future__ import annotations
 
