@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+KINDS = ("llm", "embedding_model", "vector_store")
+"""The kinds of backends, as the sections of a configuration are called that hold their entries."""
+
 
 class Env:
     """Marks a settings field that falls back to an environment variable.

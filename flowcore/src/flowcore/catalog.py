@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError
@@ -66,6 +66,15 @@ class Catalog:
         self.embedding_models: Registry[BaseEmbeddingModel] = Registry("embedding model backend")
         self.vector_stores: Registry[BaseVectorStore] = Registry("vector store backend")
         self.services: Registry[BaseService] = Registry("service")
+
+    def backends(self, kind: str) -> Registry[Any]:
+        """Return the registry of one kind of backends, such as ``"llm"``."""
+        registries: dict[str, Registry[Any]] = {
+            "llm": self.llms,
+            "embedding_model": self.embedding_models,
+            "vector_store": self.vector_stores,
+        }
+        return registries[kind]
 
     def registrars(self, origin: str) -> dict[str, Registrar[object]]:
         """Return a registrar for each registry, keyed by the argument name of its hook."""

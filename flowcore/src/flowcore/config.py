@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from flowcore.backend import KINDS
 from flowcore.config_source import (
     Layer,
     environment_layer,
@@ -78,7 +79,7 @@ class FlowConfig(BaseSettings):
     _origins: Origins = PrivateAttr(default_factory=Origins)
     _environment: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
 
-    @field_validator("imports", "flow", "llm", "embedding_model", "vector_store", mode="before")
+    @field_validator("imports", "flow", *KINDS, mode="before")
     @classmethod
     def _empty_section(cls, value: Any, info: ValidationInfo) -> Any:
         # In YAML, a key whose lines are all commented out holds null.
@@ -88,7 +89,7 @@ class FlowConfig(BaseSettings):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         # Models, stores and services have passwords and keys among their settings.
-        hidden = {"llm", "embedding_model", "vector_store", *self.sections}
+        hidden = {*KINDS, *self.sections}
         return [(name, value) for name, value in super().__repr_args__() if name not in hidden]
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowcore.app import FlowApp
+from flowcore.backend import KINDS
 from flowcore.config import FlowConfig
 from flowcore.errors import OpDefinitionError
 from flowcore.op import Op
@@ -43,7 +44,7 @@ def list_ops(config: FlowConfig) -> list[OpListing]:
     Raises:
         ConfigError: If a module under ``imports`` cannot be imported.
     """
-    without: dict[str, Any] = {"flow": {}, "llm": {}, "embedding_model": {}, "vector_store": {}}
+    without: dict[str, Any] = {section: {} for section in ("flow", *KINDS)}
     entries = FlowApp(config.model_copy(update=without)).catalog.ops.entries()
     return [_listing(name, entry.value, entry.origin) for name, entry in sorted(entries.items())]
 

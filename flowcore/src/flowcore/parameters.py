@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, cast
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from flowcore.backend import KINDS
 from flowcore.errors import OpDefinitionError
 from flowcore.op import Op
 from flowcore.parameter_type import MISSING, ParameterType
@@ -291,7 +292,7 @@ COMMON_PARAMETERS = ParameterTypes(
     vector_store=ParameterType(Any, {}),
 )
 """The parameters that every op has. Where a backend is wanted, a test may give a double."""
-BACKENDS = frozenset({"llm", "embedding_model", "vector_store"})
+BACKENDS = frozenset(KINDS)
 _LITERALS = (int, float, list, dict, NoneType)
 _TYPES = "_parameter_types"
 """Name of the class attribute that keeps them: what knows a class must not outlive it."""

@@ -57,15 +57,6 @@ class SharedBackends:
         # Sync ops ask from worker threads.
         self._lock = threading.RLock()
 
-    def names(self, kind: str) -> set[str]:
-        """Return the configured names of a kind: ``llm``, ``embedding_model``, ``vector_store``."""
-        sections = {
-            "llm": self._llms,
-            "embedding_model": self._embeddings,
-            "vector_store": self._stores,
-        }
-        return set(sections[kind])
-
     def llm(self, name: str) -> BaseLLM:
         """Return the LLM of this name.
 

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from flowcore.backend import KINDS
 from flowcore.catalog import Catalog
 from flowcore.completion.configs import section
 from flowcore.config import FlowConfig
 from flowcore.plugins import PluginHost
-
-_BACKENDS = ("llm", "embedding_model", "vector_store")
 
 
 def settings(start: str, data: Mapping[str, Any]) -> Iterator[str]:
@@ -45,9 +44,9 @@ def _members(path: list[str], data: Mapping[str, Any], catalog: Catalog) -> dict
             **{name: _is_section(field.annotation) for name, field in _fields(FlowConfig)},
             **dict.fromkeys(catalog.services, True),
         }
-    if path[0] in _BACKENDS and len(path) == 1:
+    if path[0] in KINDS and len(path) == 1:
         return said or {"default": True}
-    if path[0] in _BACKENDS and len(path) == 2:
+    if path[0] in KINDS and len(path) == 2:
         said["backend"] = False
     kind = _kind(path, data, catalog)
     if not isinstance(kind, type) or not issubclass(kind, BaseModel):
@@ -58,8 +57,8 @@ def _members(path: list[str], data: Mapping[str, Any], catalog: Catalog) -> dict
 def _values(path: list[str], data: Mapping[str, Any], catalog: Catalog) -> list[str]:
     if path == ["backend"]:
         return sorted(catalog.services)
-    if path[0] in _BACKENDS and len(path) == 3 and path[2] == "backend":
-        return sorted(_registry(path[0], catalog))
+    if path[0] in KINDS and len(path) == 3 and path[2] == "backend":
+        return sorted(catalog.backends(path[0]))
     kinds = _alternatives(_kind(path, data, catalog))
     literals = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
     booleans = ["true", "false"] if bool in kinds else []
@@ -72,8 +71,8 @@ def _kind(path: list[str], data: Mapping[str, Any], catalog: Catalog) -> Any:
     for depth, part in enumerate(path, 1):
         if depth == 1 and part in catalog.services:
             kind = catalog.services[part].Settings
-        elif depth == 2 and path[0] in _BACKENDS:
-            backend = _registry(path[0], catalog).get(section(data, *path[:2]).get("backend"))
+        elif depth == 2 and path[0] in KINDS:
+            backend = catalog.backends(path[0]).get(section(data, *path[:2]).get("backend", ""))
             kind = getattr(backend, "Settings", None)
         else:
             kind = _member(kind, part)
@@ -89,15 +88,6 @@ def _member(kind: Any, name: str) -> Any:
         if get_origin(one) is dict:
             return get_args(one)[-1]
     return None
-
-
-def _registry(kind: str, catalog: Catalog) -> Mapping[Any, type]:
-    registries: dict[str, Mapping[Any, type]] = {
-        "llm": catalog.llms,
-        "embedding_model": catalog.embedding_models,
-        "vector_store": catalog.vector_stores,
-    }
-    return registries[kind]
 
 
 def _fields(model: type[BaseModel]) -> list[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from flowcore.doctor.secrecy import hide_assigned
 from flowcore.errors import ConfigError
 from flowcore.finding import Finding
 
-_ENTRIES = ("embedding_model", "llm", "vector_store", "flow")
+_ENTRIES = ("embedding_model", "llm", "vector_store", "flow")  # each may name those before it
 _PREFIXES = ("FLOWCORE_", "FLOW_")
 
 

@@ -8,29 +8,23 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from flowcore.app import FlowApp
-from flowcore.backend import BackendSettings, Env
+from flowcore.backend import KINDS, BackendSettings, Env
 from flowcore.catalog import Catalog
 from flowcore.config import FlowConfig
 from flowcore.finding import Finding
 
-_KINDS = ("llm", "embedding_model", "vector_store")
-
 
 def look_at_models(config: FlowConfig, catalog: Catalog, app: FlowApp | None) -> Iterator[Finding]:
     """Tell of each entry whether it can be made, and whether it has its keys."""
-    classes = {
-        "llm": catalog.llms,
-        "embedding_model": catalog.embedding_models,
-        "vector_store": catalog.vector_stores,
-    }
-    for kind in _KINDS:
+    for kind in KINDS:
+        classes = catalog.backends(kind)
         entries: Mapping[str, Mapping[str, Any]] = getattr(config, kind)
         for name, entry in entries.items():
             where = f"{kind}.{name}"
             yield _made(app, kind, name, entry)
             backend = str(entry.get("backend"))
-            if backend in classes[kind]:
-                yield from _keys(where, classes[kind][backend].Settings, entry, config)
+            if backend in classes:
+                yield from _keys(where, classes[backend].Settings, entry, config)
 
 
 def _made(app: FlowApp | None, kind: str, name: str, entry: Mapping[str, Any]) -> Finding:
