@@ -87,7 +87,7 @@ async def test_secrets_are_kept_out(echo: EchoLLM) -> None:
     params: dict[str, Any] = {
         "extra_headers": {"Authorization": "Bearer sk-1"},
         "api_key": "sk-2",
-        "extra_body": {"nested": [{"password": "sk-3"}]},
+        "extra_body": {"nested": [{"password": "sk-3"}], "X-API-Key": "sk-4"},
         "max_tokens": 9,
     }
 
@@ -97,6 +97,22 @@ async def test_secrets_are_kept_out(echo: EchoLLM) -> None:
     assert "sk-" not in text
     assert "max_tokens: 9" in text
     assert await ask(player(echo), **params) == "hello you "
+
+
+async def test_models_that_share_a_cassette_keep_the_secrets_of_each_other_out() -> None:
+    cassette = Cassette(FILE, "all")
+    for key in ("sk-1", "sk-2"):
+        recording = cassette.begin({"texts": [f"my key is {key}"]})
+        cassette.keep(recording, [key])
+
+    assert "sk-" not in FILE.read_text(encoding="utf-8")
+
+
+async def test_an_object_among_the_parameters_is_the_same_in_another_process(echo: EchoLLM) -> None:
+    await ask(recorder(echo), formatter=EchoLLM.__init__)
+
+    assert " at 0x" not in FILE.read_text(encoding="utf-8")
+    assert await ask(player(echo), formatter=EchoLLM.__init__) == "hello you "
 
 
 # --- modes

@@ -89,6 +89,34 @@ def test_a_secret_is_replaced_wherever_it_stands() -> None:
     assert text.count("***") == 2
 
 
+def test_a_secret_that_comes_in_pieces_is_replaced() -> None:
+    texts = ["the key is s", "k-12", "3 and sk-", "12", "3!"]
+
+    write(PATH, [Recording({}, [(0, FlowStreamChunk(chunk=t)) for t in texts])], ["sk-123"])
+
+    replayed = [chunk.chunk for _, chunk in read(PATH)[0].chunks]
+    assert replayed == ["the key is ***", "", " and ***", "", "!"]
+
+
+@pytest.mark.parametrize("secret", ["1", "answer", "a\nb: 'c'", "calls"])
+def test_a_secret_of_odd_form_is_replaced_and_the_file_stays_a_cassette(secret: str) -> None:
+    request = {"messages": [{"content": f"my key is {secret} "}]}
+
+    write(PATH, [Recording(request, [(0, FlowStreamChunk(chunk=secret))])], [secret])
+
+    [recording] = read(PATH)
+    assert recording.request == {"messages": [{"content": "my key is *** "}]}
+    assert recording.chunks[0][1].chunk == "***"
+
+
+def test_half_a_character_is_read_as_it_was_written() -> None:
+    recording = Recording({"texts": ["\ud83d"]}, [(0, FlowStreamChunk(chunk="\ude00"))])
+
+    write(PATH, [recording])
+
+    assert read(PATH) == [recording]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -19,10 +19,11 @@ __all__ = ["Cassette", "Mode", "Recording", "default_mode"]
 Mode = Literal["once", "none", "all"]
 MAX_DIFF_LINES = 60
 _SECRET_NAME = re.compile(
-    r"^(extra_headers|headers|authorization|cookie|credentials?|passw.*|secret.*|token)$"
-    r"|(^|_)(api_?key|secret|password|access_token|auth_token)$",
+    r"^(extra_headers|headers|auth|authorization|cookie|credentials?|passw.*|secret.*|token)$"
+    r"|(^|[-_])(api[-_]?key|secret|password|(access|auth)[-_]token)$",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 def default_mode() -> Mode:
@@ -68,6 +69,7 @@ class Cassette:
         self._ignored = [re.compile(pattern) for pattern in ignore]
         self._played: set[int] = set()
         self._kept: list[bool] = []
+        self._secrets: set[str] = set()
         exists = path.is_file()
         self.is_recording = mode == "all" or (mode == "once" and not exists)
         if exists and not self.is_recording:
@@ -119,7 +121,9 @@ class Cassette:
         place = next(n for n, other in enumerate(self.recordings) if other is recording)
         self._kept[place] = True
         complete = [r for r, kept in zip(self.recordings, self._kept, strict=True) if kept]
-        write(self.path, complete, secrets)
+        # Models with keys of their own may share the file, which is written anew each time.
+        self._secrets |= set(secrets)
+        write(self.path, complete, sorted(self._secrets, key=len, reverse=True))
 
     def _key(self, request: Mapping[str, Any]) -> str:
         text = json.dumps(request, sort_keys=True, ensure_ascii=False)
@@ -192,4 +196,4 @@ def _masked(value: Any) -> Any:
         return [_masked(item) for item in cast("Sequence[object]", value)]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return repr(value)
+    return _ADDRESS.sub("", repr(value))

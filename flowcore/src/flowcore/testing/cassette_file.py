@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ from flowcore.errors import BackendError
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 
 FORMAT = 1
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 HEADER = """\
 # What a model was asked and what it answered, recorded by flowcore.testing; replayed in this order.
 # To record it anew: pytest --record=all
@@ -49,7 +52,10 @@ def read(path: Path) -> list[Recording]:
     """
     try:
         source = path.read_text(encoding="utf-8")
-        data: Any = yaml.load(source, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+        # libyaml refuses the halves of a character that a model may send one by one.
+        is_plain = _SURROGATE.search(source) is None
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if is_plain else yaml.SafeLoader
+        data: Any = yaml.load(source, loader)  # noqa: S506 - both are safe
         if data["format"] == FORMAT:
             return [_recording(call) for call in data["calls"]]
         error: Exception = ValueError(f"its format is {data['format']!r}, not {FORMAT}")
@@ -67,10 +73,10 @@ def write(path: Path, recordings: Sequence[Recording], secrets: Sequence[str] = 
         recordings: What it holds.
         secrets: Texts to replace by asterisks.
     """
-    data = {"format": FORMAT, "calls": [_dumped(recording) for recording in recordings]}
+    calls = [_dumped(_whole_secrets_hidden(recording, secrets)) for recording in recordings]
+    # In the texts themselves: in YAML a text may be quoted, and a secret be a word of the format.
+    data = {"format": FORMAT, "calls": [_without(secrets, call) for call in calls]}
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
-    for secret in secrets:
-        text = text.replace(secret, "***")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(HEADER + text, encoding="utf-8", newline="\n")
@@ -82,6 +88,44 @@ def request_text(request: Mapping[str, Any]) -> str:
     return yaml.dump(
         dict(request), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
     )
+
+
+def _whole_secrets_hidden(recording: Recording, secrets: Sequence[str]) -> Recording:
+    """Return a recording without the secrets that its chunks make up together."""
+    chunks = list(recording.chunks)
+    for kind in ChunkEnum:
+        places = [
+            number
+            for number, (_, chunk) in enumerate(chunks)
+            if chunk.chunk_type is kind and isinstance(chunk.chunk, str)
+        ]
+        texts = [str(chunks[number][1].chunk) for number in places]
+        whole = "".join(texts)
+        characters = list(whole)
+        for secret in secrets:
+            for found in re.finditer(re.escape(secret), whole):
+                characters[found.start() : found.end()] = ["***", *[""] * (len(secret) - 1)]
+        left = iter(characters)
+        for number, text in zip(places, texts, strict=True):
+            at, chunk = chunks[number]
+            hidden = "".join(islice(left, len(text)))
+            if hidden != text:
+                chunks[number] = (at, chunk.model_copy(update={"chunk": hidden}))
+    return replace(recording, chunks=chunks)
+
+
+def _without(secrets: Sequence[str], value: Any) -> Any:
+    """Return a value with asterisks in place of the secrets in its texts."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "***")
+        return value
+    if isinstance(value, dict):
+        pairs = cast("dict[object, object]", value).items()
+        return type(value)((key, _without(secrets, item)) for key, item in pairs)
+    if isinstance(value, list):
+        return type(value)(_without(secrets, item) for item in cast("list[object]", value))
+    return value
 
 
 class _Line(dict[str, Any]):
