@@ -19,13 +19,12 @@ from collections.abc import (
     Set as AbstractSet,
 )
 from functools import cached_property
-from types import FunctionType, NoneType, SimpleNamespace, UnionType
+from types import FunctionType, NoneType, SimpleNamespace
 from typing import (
     IO,
     Annotated,
     Any,
     BinaryIO,
-    ForwardRef,
     Literal,
     NewType,
     TextIO,
@@ -47,6 +46,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from flowcore.annotation import UNIONS, alternatives, choices, type_name
 from flowcore.errors import did_you_mean
 
 MISSING: Any = inspect.Parameter.empty
@@ -133,7 +133,7 @@ class ParameterType:
                 return f"; write {name}={value.strip()}, without quotes"
             if bool in kinds and value.strip().lower() in {"true", "false"}:
                 return f"; write {name}={value.strip().capitalize()}, without quotes"
-            if guess := did_you_mean(value, _choices(self._hint)):
+            if guess := did_you_mean(value, choices(self._hint)):
                 return guess
         elif str in kinds and isinstance(value, int | float) and not isinstance(value, bool):
             return f'; write {name}="{value}", with quotes'
@@ -183,7 +183,7 @@ class ParameterType:
 
     @property
     def _is_union(self) -> bool:
-        return len([kind for kind in _members(self._hint) if kind is not NoneType]) > 1
+        return len([kind for kind in alternatives(self._hint) if kind is not NoneType]) > 1
 
     def _is_exact(self, value: Any) -> bool:
         assert self._adapter is not None  # noqa: S101 - convert has looked
@@ -192,29 +192,6 @@ class ParameterType:
         except ValidationError:
             return False
         return True
-
-
-def type_name(hint: Any) -> str:
-    """Return a type as people write it: ``list[str] | None``."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return type_name(args[0])
-    if origin in _UNIONS:
-        return " | ".join(map(type_name, args))
-    if origin is Literal:
-        return f"Literal[{', '.join(map(repr, args))}]"
-    if hint is NoneType:
-        return "None"
-    if hint is Ellipsis:
-        return "..."
-    if isinstance(hint, list):  # the arguments of a Callable
-        return f"[{', '.join(type_name(item) for item in _items(hint))}]"
-    if isinstance(hint, ForwardRef):
-        return hint.__forward_arg__
-    if origin is not None and args:
-        return f"{type_name(origin)}[{', '.join(map(type_name, args))}]"
-    name = getattr(hint, "__name__", None)
-    return name if isinstance(name, str) else str(hint).removeprefix("typing.")
 
 
 def _strict(hint: Any) -> Any:
@@ -227,7 +204,7 @@ def _strict(hint: Any) -> Any:
     args = get_args(hint)
     if origin is Annotated:
         return Annotated[(_strict(args[0]), *args[1:])]  # pyright: ignore[reportInvalidTypeForm, reportUnknownVariableType]
-    if origin in _UNIONS:
+    if origin in UNIONS:
         return Union[tuple(map(_strict, args))]  # noqa: UP007
     if origin in _COLLECTIONS and args:
         return origin[tuple(map(_strict, args))]
@@ -255,43 +232,14 @@ def _can_be_asked(hint: Any) -> bool:
         if (get_origin(part) or part) in _FILES or isinstance(part, FunctionType):
             return False
         # isinstance() refuses a protocol that is not made for it.
-        if getattr(part, "_is_protocol", False) and not hasattr(part, "_is_runtime_protocol"):
-            return False
-        if getattr(part, "_is_protocol", False) and not part._is_runtime_protocol:  # noqa: SLF001
+        is_protocol = getattr(part, "_is_protocol", False)
+        if is_protocol and not getattr(part, "_is_runtime_protocol", False):
             return False
     return True
 
 
-def _members(hint: Any) -> list[Any]:
-    """Return the alternatives of a union, or the type itself, without annotations."""
-    if get_origin(hint) is Annotated:
-        return _members(get_args(hint)[0])
-    if isinstance(hint, NewType):
-        return _members(hint.__supertype__)
-    if get_origin(hint) in _UNIONS:
-        return [kind for member in get_args(hint) for kind in _members(member)]
-    return [hint]
-
-
 def _scalars(hint: Any) -> set[type]:
-    return {kind for kind in _EXAMPLES if any(member is kind for member in _members(hint))}
-
-
-def _choices(hint: Any) -> list[str]:
-    """Return the texts that a Literal or an enum allows."""
-    found: list[Any] = []
-    for member in _members(hint):
-        if get_origin(member) is Literal:
-            found += get_args(member)
-        elif isinstance(member, type) and isinstance(
-            members := vars(member).get("_member_map_"), dict
-        ):
-            found += [one.value for one in _items(members.values())]  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-    return [choice for choice in found if isinstance(choice, str)]
-
-
-def _items(values: Any) -> Iterable[Any]:
-    return values
+    return {kind for kind in _EXAMPLES if any(member is kind for member in alternatives(hint))}
 
 
 def _is_number(text: str, kinds: set[type]) -> bool:
@@ -318,7 +266,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{article} {name}"
 
 
-_UNIONS = (Union, UnionType)
 _FILES = (IO, TextIO, BinaryIO)
 _EXAMPLES: Mapping[type, Any] = {int: 5, float: 0.5, bool: True, str: "text"}
 _COPIED_BY_PYDANTIC = (list, dict, set, tuple, deque, str, int, float)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from flowcore.annotation import alternatives
 from flowcore.errors import ConfigError, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
@@ -166,7 +166,7 @@ def _member_such_as(kind: Any) -> str:
 
 def _booleans_for_numbers(kind: Any, value: object, path: Path) -> Iterator[Path]:
     if isinstance(value, bool):
-        kinds = _kinds(kind)
+        kinds = {*alternatives(kind)}
         if bool not in kinds and kinds & {int, float}:
             yield path
     elif isinstance(value, Mapping):
@@ -181,22 +181,12 @@ def _booleans_for_numbers(kind: Any, value: object, path: Path) -> Iterator[Path
 
 def _members(kind: Any, key: str | int) -> Iterator[Any]:
     """Yield the types that a member of a value of this type may have."""
-    for one in _kinds(kind):
+    for one in alternatives(kind):
         fields = getattr(one, "model_fields", {})
         if key in fields:
             yield fields[key].annotation
         elif get_origin(one) in {dict, list}:
             yield get_args(one)[-1]
-
-
-def _kinds(kind: Any) -> set[Any]:
-    """Return the alternatives of a union, without their annotations."""
-    origin = get_origin(kind)
-    if origin is Annotated:
-        return _kinds(get_args(kind)[0])
-    if origin in {Union, UnionType}:
-        return {one for member in get_args(kind) for one in _kinds(member)}
-    return {kind}
 
 
 def _known_keys(model: type[BaseModel], loc: Path) -> list[str]:

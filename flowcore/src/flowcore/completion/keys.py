@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
+from flowcore.annotation import alternatives
 from flowcore.backend import KINDS
 from flowcore.catalog import Catalog
 from flowcore.completion.configs import section
@@ -59,7 +59,7 @@ def _values(path: list[str], data: Mapping[str, Any], catalog: Catalog) -> list[
         return sorted(catalog.services)
     if path[0] in KINDS and len(path) == 3 and path[2] == "backend":
         return sorted(catalog.backends(path[0]))
-    kinds = _alternatives(_kind(path, data, catalog))
+    kinds = alternatives(_kind(path, data, catalog))
     literals = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
     booleans = ["true", "false"] if bool in kinds else []
     return [*map(str, literals), *booleans]
@@ -76,12 +76,12 @@ def _kind(path: list[str], data: Mapping[str, Any], catalog: Catalog) -> Any:
             kind = getattr(backend, "Settings", None)
         else:
             kind = _member(kind, part)
-    models = [one for one in _alternatives(kind) if isinstance(one, type)]
+    models = [one for one in alternatives(kind) if isinstance(one, type)]
     return next((one for one in models if issubclass(one, BaseModel)), kind)
 
 
 def _member(kind: Any, name: str) -> Any:
-    for one in _alternatives(kind):
+    for one in alternatives(kind):
         fields = getattr(one, "model_fields", {})
         if name in fields:
             return fields[name].annotation
@@ -97,14 +97,5 @@ def _fields(model: type[BaseModel]) -> list[tuple[str, Any]]:
 def _is_section(kind: Any) -> bool:
     return any(
         get_origin(one) is dict or (isinstance(one, type) and issubclass(one, BaseModel))
-        for one in _alternatives(kind)
+        for one in alternatives(kind)
     )
-
-
-def _alternatives(kind: Any) -> list[Any]:
-    """Return the members of a union, without their annotations."""
-    if get_origin(kind) is Annotated:
-        return _alternatives(get_args(kind)[0])
-    if get_origin(kind) in {Union, UnionType}:
-        return [one for member in get_args(kind) for one in _alternatives(member)]
-    return [kind]
