@@ -120,11 +120,12 @@ def _without(secrets: Sequence[str], value: Any) -> Any:
         for secret in secrets:
             value = value.replace(secret, "***")
         return value
+    kind: Any = value.__class__
     if isinstance(value, dict):
         pairs = cast("dict[object, object]", value).items()
-        return type(value)((key, _without(secrets, item)) for key, item in pairs)
+        return kind((key, _without(secrets, item)) for key, item in pairs)
     if isinstance(value, list):
-        return type(value)(_without(secrets, item) for item in cast("list[object]", value))
+        return kind(_without(secrets, item) for item in cast("list[object]", value))
     return value
 
 
