@@ -7,8 +7,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from flowcore import C, Catalog
+from tests.tools import find_tool
 
 from .markdown import ROOT
 from .reader import Reader, environment
@@ -56,3 +58,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert built.returncode == 0, built.stderr
     return html
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    program = find_tool("chromium", "chromium-browser", "google-chrome", package="Chromium")
+    options = [
+        *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=options)
+        yield browser
+        browser.close()
