@@ -34,6 +34,8 @@ MIN_PREFIX = 3
 """How many characters of a name are enough to guess the whole by its beginning."""
 MAX_LISTED = 6
 """How many names a message lists where none of them is near."""
+MAX_SHOWN = 500
+"""How long a line may be that a message shows."""
 
 
 class FlowcoreError(Exception):
@@ -77,8 +79,8 @@ class ExpressionError(ConfigError):
     ) -> None:
         where = f"flow {flow!r}, line {line}, column {column}: {message}"
         lines = source.split("\n")
-        if 0 < line <= len(lines) and len(lines[line - 1]) <= 500:
-            where += f"\n    {lines[line - 1]}\n    {' ' * (column - 1)}^"
+        if 0 < line <= len(lines):
+            where += with_caret(lines[line - 1], column)
         super().__init__(where, origin)
         self.flow = flow
         self.line = line
@@ -255,6 +257,17 @@ class AppClosedError(FlowcoreError):
     """The app is not open: enter it with ``async with`` (or ``with`` for the blocking twin)."""
 
     code = "app_closed"
+
+
+def with_caret(line: str, column: int) -> str:
+    """Return a line, for below a message, with a caret under a column, counted from 1.
+
+    Nothing of a line that is blank or very long.
+    """
+    shown = line.expandtabs(1)
+    if not shown.strip() or len(shown) > MAX_SHOWN:
+        return ""
+    return f"\n    {shown}\n    {' ' * (column - 1)}^"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import yaml
 
+from flowcore.errors import with_caret
+
 _KEY_WITH_VALUE = re.compile(r"[^#'\"]*?:\s+\S")
 _COLON_IN_WORD = re.compile(r"[\w.-]+:(?=\S)")
 # YAML knows more of them than other files do.
@@ -91,7 +93,4 @@ def _advice(problem: str, line: str) -> str:
 
 def pointed_at(text: str, line: int, column: int) -> str:
     """Return a line of a text with a caret below it; nothing if the line is blank or very long."""
-    shown = _LINE_BREAK.split(text)[line - 1].expandtabs(1)
-    if not shown.strip() or len(shown) > 500:
-        return ""
-    return f"\n    {shown}\n    {' ' * (column - 1)}^"
+    return with_caret(_LINE_BREAK.split(text)[line - 1], column)
