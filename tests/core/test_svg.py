@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowcore import BaseAsyncOp, Op, ParallelOp, SequentialOp, to_svg
-from flowcore.layout import Box, drawing_of, text_width, wrap
+from flowcore.layout import Box, drawing_of
+from flowcore.lettering import text_width, wrap
 from flowcore.op import places
 from flowcore.shape import shape_of
 

@@ -8,22 +8,18 @@ Lengths are in pixels at the size at which the diagram is drawn.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
+from flowcore.lettering import NOTE_SIZE, TITLE_SIZE, text_width, wrap
 from flowcore.op import snake_case
 from flowcore.shape import InParallel, InSequence, Shape, Step
 
-TITLE_SIZE = 14.0
-NOTE_SIZE = 11.0
 TITLE_LINE = 18.0
 NOTE_LINE = 15.0
 PADDING = 10.0
-_MAX_TEXT = 208.0
 _MAX_TITLE_LINES, _MAX_NOTE_LINES = 3, 5
 _MIN_WIDTH = 88.0
 _STEP_GAP = 26.0
@@ -297,51 +293,3 @@ def _held(name: str, shape: Shape) -> _Leaf | _Framed:
     if not isinstance(shape, Step):
         return _Framed(_block(shape), name)
     return _Leaf(shape, "" if name == snake_case(shape.title) else name)
-
-
-def text_width(text: str, size: float) -> float:
-    """Return about how wide a text is, a little too wide rather than too narrow.
-
-    By the class of each character, in parts of the font size, as sans-serif fonts have it: 1 for
-    the wide ones of East Asia and emoji, 0 for combining marks, 0.35 for the slim ones of Latin,
-    0.9 for ``m``, ``w`` and the like, 0.7 for capitals, and 0.6 for all others; an eighth more
-    where they are bold, as titles are.
-    """
-    bold = 1.125 if size == TITLE_SIZE else 1
-    return size * bold * sum(map(_advance, text))
-
-
-def _advance(character: str) -> float:
-    if unicodedata.combining(character):
-        return 0.0
-    if unicodedata.east_asian_width(character) in "WF":
-        return 1.0
-    if character in "ijlft.,:;'|!()[]I ":
-        return 0.35
-    if character in "mwMW@%":
-        return 0.9
-    return 0.7 if character.isupper() else 0.6
-
-
-def wrap(text: str, size: float, lines: int) -> list[str]:
-    """Return a text as lines that fit into a box; what is too much for them ends with ``…``."""
-    wrapped = [""] if text else []
-    for piece in _pieces(text, size):
-        if text_width((wrapped[-1] + piece).rstrip(), size) > _MAX_TEXT:
-            wrapped.append("")
-        wrapped[-1] += piece
-    if len(wrapped) > lines:
-        last = wrapped[lines - 1].rstrip()
-        while text_width(f"{last}…", size) > _MAX_TEXT:
-            last = last[:-1]
-        wrapped = [*wrapped[: lines - 1], f"{last}…"]
-    return [line.strip() for line in wrapped]
-
-
-def _pieces(text: str, size: float) -> Iterable[str]:
-    """Split a text where a line may end: after blanks and the words of a name."""
-    for word in re.findall(r".+?(?:\s+|(?<=[a-z0-9])(?=[A-Z])|(?<=_)|$)", text, re.DOTALL):
-        if text_width(word, size) <= _MAX_TEXT:
-            yield word
-        else:
-            yield from word

@@ -6,19 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from flowcore.layout import (
     NOTE_LINE,
-    NOTE_SIZE,
     PADDING,
     TITLE_LINE,
-    TITLE_SIZE,
     Box,
     Drawing,
     Frame,
     Line,
     Point,
     drawing_of,
-    text_width,
-    wrap,
 )
+from flowcore.lettering import NOTE_SIZE, TITLE_SIZE, text_width, wrap
 from flowcore.op import Op
 from flowcore.shape import in_words, shape_of
 
