@@ -425,7 +425,7 @@ def test_a_class_may_have_its_own_defaults_of_the_parameters_that_every_op_has()
 
 async def test_a_class_may_have_its_own_model() -> None:
     class GreetOp(BaseAsyncOp):
-        llm = scripted_llm(["Hello"])  # pyright: ignore[reportAssignmentType]
+        llm = scripted_llm(["Hello"])  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
         async def async_execute(self) -> None:
             async for chunk in self.llm.astream_chat([]):

@@ -205,4 +205,11 @@ def _json(payload: object) -> str:
 def printable(text: str) -> str:
     """Return a text with control characters replaced by U+FFFD."""
     # A model's output must not steer the terminal: escape sequences, bells, title changes.
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return "".join(
+        c if c.isprintable() or c in _HARMLESS else "\ufffd" for c in text.replace("\r\n", "\n")
+    )
+
+
+_HARMLESS = "\n\t\xa0\u202f\u3000\xad\u200b\u200c\u200d\u200e\u200f\u2060"
+"""What steers nothing, though Python calls it unprintable: spaces of French and of Chinese,
+joiners of emoji, Persian and Hindi, marks of direction, places where a word may be broken."""
