@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from dataclasses import dataclass
 from typing import Any, cast
 
+from flowcore.masking import is_secret_name, mask_users
 from flowcore.op import Op, ParallelOp, SequentialOp, snake_case
 from flowcore.parameters import own_parameters
 
-_SECRET = re.compile("key|token|secret|passw|credential|auth|cookie", re.IGNORECASE)
-_USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _MAX_VALUE = 60
 _UNKNOWN = object()
 
@@ -108,19 +106,19 @@ def _is_plain(value: object) -> bool:
 
 
 def _shown(name: str, value: object) -> str:
-    text = "…" if _SECRET.search(name) else repr(_masked(value))
+    text = "…" if is_secret_name(name) else repr(_masked(value))
     return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"
 
 
 def _masked(value: object) -> object:
     """Return a value without what may be secret: diagrams are shown to more people than ops are."""
     if isinstance(value, str):
-        return _USER_OF_URL.sub("…", value)
+        return mask_users(value, "…")
     if isinstance(value, list | tuple):
         return [_masked(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
         return {
-            key: "…" if _SECRET.search(str(key)) else _masked(item)
+            key: "…" if is_secret_name(str(key)) else _masked(item)
             for key, item in cast("dict[object, object]", value).items()
         }
     return value

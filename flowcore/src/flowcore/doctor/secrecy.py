@@ -8,14 +8,11 @@ from dataclasses import replace
 from typing import cast
 
 from flowcore.finding import Finding
+from flowcore.masking import PART_OF_NAME, is_secret_name, mask_users
 
 HIDDEN = "***"
 
-_SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_ASSIGNED = re.compile(
-    r"([\w.-]*(?:key|token|secret|passw|credential)[\w.-]*[\"']?\s*[:=]\s*)(\S.*)", re.IGNORECASE
-)
-_USER_OF_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"([\w.-]*(?:{PART_OF_NAME})[\w.-]*[\"']?\s*[:=]\s*)(\S.*)", re.IGNORECASE)
 _SHORTEST = 5
 
 
@@ -28,7 +25,7 @@ class Secrets:
     def learn(self, values: Mapping[str, object]) -> None:
         """Take note of all values that have the name of a secret, or stand below one."""
         for name, value in values.items():
-            if _SECRET_NAME.search(name):
+            if is_secret_name(name):
                 self._values |= {text for text in _texts(value) if len(text) >= _SHORTEST}
             elif isinstance(value, Mapping):
                 self.learn(cast("Mapping[str, object]", value))
@@ -38,7 +35,7 @@ class Secrets:
         # The longest first: one may be the beginning of another.
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, HIDDEN)
-        return _USER_OF_URL.sub(rf"\1{HIDDEN}@", text)
+        return mask_users(text, HIDDEN)
 
     def hide_all(self, findings: Iterable[Finding]) -> list[Finding]:
         """Return findings without them."""
