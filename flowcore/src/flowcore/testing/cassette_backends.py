@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
 from anyio.lowlevel import checkpoint
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import Field
 
-from flowcore.app import FlowApp
-from flowcore.backend import Backend, ModelSettings
-from flowcore.config import FlowConfig, load_config
+from flowcore.backend import ModelSettings
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import BackendError
 from flowcore.llm import BaseLLM, ChatStream
@@ -30,9 +28,7 @@ from flowcore.testing.cassette import (
     embedding_request,
 )
 from flowcore.testing.faults import Fault, inject
-from flowcore.validation import Origins
-
-B = TypeVar("B", bound=Backend)
+from flowcore.testing.real_backend import RealBackend, secrets_of
 
 LEFT_PATIENCE = 5.0
 """How long a replay waits, in seconds, where the reader of the recording left."""
@@ -80,43 +76,6 @@ class CassetteSettings(ModelSettings):
         return Cassette(self.file, mode, repeat=self.repeat, ignore=self.ignore)
 
 
-class _Source(Generic[B]):
-    """The real backend behind a cassette: given, or made of its config entry when it is needed."""
-
-    def __init__(self, kind: str, wraps: Mapping[str, Any], given: B | None) -> None:
-        self._kind = kind
-        self._wraps = wraps
-        self._given = given
-        self._app: FlowApp | None = None
-        self.keeps = True
-
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[B]:
-        if self._given is not None:
-            yield self._given
-            return
-        app = self._app or self._make()
-        if self.keeps:
-            self._app = app
-        try:
-            yield getattr(app.backends, self._kind)("wraps")
-        finally:
-            if not self.keeps:
-                await app.backends.aclose()
-
-    async def aclose(self) -> None:
-        if self._app is not None:
-            await self._app.backends.aclose()
-
-    def _make(self) -> FlowApp:
-        if not self._wraps:
-            text = "a cassette without `wraps` has no model to record"
-            raise BackendError(text, code="cassette_missing")
-        section: dict[str, Any] = {self._kind: {"wraps": dict(self._wraps)}}
-        environment = load_config({}).environment
-        return FlowApp(FlowConfig(**section).loaded_from(Origins(), environment))
-
-
 class CassetteLLM(BaseLLM):
     """Replays what a model streamed, or records it.
 
@@ -141,7 +100,7 @@ class CassetteLLM(BaseLLM):
     ) -> None:
         super().__init__(settings)
         self.cassette = cassette or _cassette(self.settings)
-        self.source = _Source("llm", self.settings.wraps, wraps)
+        self.source = RealBackend("llm", self.settings.wraps, wraps)
         self._model = wraps.model_name if wraps else self.settings.wrapped_name
         entry = wraps.settings.params if wraps else self.settings.wraps.get("params")
         self._params = {**(entry or {}), **self.settings.params}
@@ -218,7 +177,7 @@ class CassetteEmbeddingModel(BaseEmbeddingModel):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self.cassette = _cassette(self.settings)
-        self.source = _Source[BaseEmbeddingModel]("embedding_model", self.settings.wraps, None)
+        self.source = RealBackend[BaseEmbeddingModel]("embedding_model", self.settings.wraps, None)
 
     @property
     def model_name(self) -> str:
@@ -281,17 +240,6 @@ def cassette_llm(
     # Nobody closes it: what it makes belongs to the event loop of one call.
     llm.source.keeps = False
     return llm
-
-
-def secrets_of(settings: BaseModel) -> list[str]:
-    """Return the values of all settings that are secrets."""
-    found: list[str] = []
-    for value in (getattr(settings, name) for name in type(settings).model_fields):
-        if isinstance(value, SecretStr) and value.get_secret_value():
-            found.append(value.get_secret_value())
-        elif isinstance(value, BaseModel):
-            found += secrets_of(value)
-    return found
 
 
 def _cassette(settings: CassetteSettings) -> Cassette:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import anyio
 
+from flowcore.app import ConfigSource
 from flowcore.config import FlowConfig
 from flowcore.flow import Flow
 from flowcore.llm import BaseLLM
@@ -21,8 +22,6 @@ from flowcore.testing.cassette_backends import CassetteLLM, cassette_llm
 from flowcore.testing.faults import Fault
 from flowcore.testing.running import AppUnderTest, RunResult, run_op
 from flowcore.testing.scripted import Piece, ScriptedLLM
-
-ConfigSource = FlowConfig | str | Path | Mapping[str, Any]
 
 
 class RunOpFixture(Protocol):
@@ -40,7 +39,7 @@ class FlowAppFixture(Protocol):
 
     def __call__(
         self,
-        config: ConfigSource | None = None,
+        config: FlowConfig | ConfigSource | None = None,
         *overrides: str,
         plugins: Iterable[object] = (),
         flows: Mapping[str, Op | Flow] | None = None,
@@ -105,7 +104,7 @@ def run_op_here(op: Op, config: Mapping[str, Any] | None = None, /, **inputs: An
 
 
 def open_app(
-    config: ConfigSource | None = None,
+    config: FlowConfig | ConfigSource | None = None,
     *overrides: str,
     plugins: Iterable[object] = (),
     flows: Mapping[str, Op | Flow] | None = None,
