@@ -9,10 +9,11 @@ import pytest
 
 from .markdown import ROOT, Block, blocks, headings, links, page_name
 
-TUTORIALS = ROOT / "docs" / "tutorials"
+DOCS = ROOT / "docs"
 TRANSLATED = {
     ROOT / "README.md": ROOT / "README.zh.md",
-    **{page: ROOT / "docs" / "zh" / page.name for page in sorted(TUTORIALS.glob("*.md"))},
+    **{page: DOCS / "zh" / page.name for page in sorted((DOCS / "tutorials").glob("*.md"))},
+    DOCS / "how-to" / "move-from-flowllm.md": DOCS / "zh" / "move-from-flowllm.md",
 }
 PAIRS = pytest.mark.parametrize(("page", "translation"), TRANSLATED.items(), ids=page_name)
 COMMENT = re.compile(r" *# .*")
@@ -49,3 +50,7 @@ def test_the_links_lead_to_the_same_pages_or_to_their_translations(page: Path, t
     assert targets(translation) - {page} == expected - {translation}
     assert page in targets(translation)
     assert translation in targets(page)
+
+
+def test_every_chinese_page_is_the_translation_of_one():
+    assert {*DOCS.glob("zh/*.md"), *ROOT.glob("*.zh.md")} == set(TRANSLATED.values())
