@@ -451,6 +451,7 @@ async def test_a_run_that_others_cancel_ends_with_an_error_chunk_after_what_was_
 async def be_deaf(op: Any) -> None:
     go: anyio.Event = op.context["go"]
     while not go.is_set():
+        op.context.is_deaf = True
         try:
             await go.wait()
         except BaseException:
@@ -497,7 +498,8 @@ async def test_an_abandoned_op_costs_nothing_and_nothing_comes_after_it(
         async with FlowApp({"deadlines": {"cleanup": 0.1}}, flows={"f": make()}) as app:
             try:
                 run = app.start("f", {"go": go, "ignored": ignored, "went_on": went_on})
-                await anyio.sleep(0.1)
+                while "is_deaf" not in run.data:
+                    await anyio.sleep(0.01)
                 run.cancel()
                 await run.wait()
                 assert run.abandoned
