@@ -58,6 +58,7 @@ class DeafOp(BaseAsyncOp):
     async def async_execute(self) -> None:
         go: anyio.Event = self.context["go"]
         while not go.is_set():
+            self.context.is_deaf = True
             try:
                 await go.wait()
             except BaseException:
