@@ -6,13 +6,15 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import PositiveInt
 
 from flowcore import Finding, load_config
 from flowcore_http import descriptors
 from flowcore_http.diagnosis import diagnose
+from flowcore_http.settings import HttpSettings
 
 
 def findings(**http: Any) -> dict[str, Finding]:
@@ -55,6 +57,14 @@ def test_limits_come_with_their_values():
     assert found["http.heartbeat"].text == "3 s"
     assert found["http.stall_warning"].text == "no limit"
     assert found["http.max_body_bytes"].text == "10,000,000 bytes"
+
+
+def test_every_setting_that_is_a_number_is_among_the_limits():
+    told = findings(port=0)
+
+    for name, field in HttpSettings.model_fields.items():
+        if {int, float, PositiveInt} & {*get_args(field.annotation), field.annotation}:
+            assert f"http.{name}" in told
 
 
 def test_keys_are_counted():

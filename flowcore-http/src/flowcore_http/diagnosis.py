@@ -30,7 +30,10 @@ _LIMITS = (
     ("stall_warning", "s"),
     ("max_body_bytes", "bytes"),
     ("max_connections", ""),
+    ("backlog", "connections"),
+    ("max_runs_per_key", "runs"),
     ("workers", ""),
+    ("worker_timeout", "s"),
 )
 
 

@@ -41,9 +41,12 @@ class BackendSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     @classmethod
-    def complete(cls, section: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-        """Return a config section with absent :class:`Env` fields taken from ``environment``."""
-        data = dict(section)
+    def complete(cls, entry: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+        """Return what a config entry says of the settings, all but its ``backend``.
+
+        Absent :class:`Env` fields are taken from ``environment``.
+        """
+        data = {key: value for key, value in entry.items() if key != "backend"}
         for name, field in cls.model_fields.items():
             for mark in field.metadata:
                 if isinstance(mark, Env) and data.get(name) is None and environment.get(mark.name):

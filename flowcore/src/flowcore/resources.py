@@ -166,8 +166,7 @@ def _entry(
         cls = registry.lookup(backend, hint(backend))
     except UnknownNameError as error:
         raise ConfigError(str(error), config.origins.find((*path, "backend"))) from None
-    data = {key: value for key, value in entries[name].items() if key != "backend"}
-    data = cls.Settings.complete(data, config.environment)
+    data = cls.Settings.complete(entries[name], config.environment)
     settings = validate_section(cls.Settings, data, config.origins, path)
     embedding = settings.embedding_model if isinstance(settings, VectorStoreSettings) else ""
     if embedding and embedding not in config.embedding_model:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowcore import Finding
+from flowcore import Finding, FlowConfig
 from flowcore.doctor import Diagnosis, examine
 
 Write = Callable[[str, str], Path]
@@ -163,6 +163,8 @@ def test_limits_are_told_with_where_they_come_from(write: Write):
     assert told["deadlines.idle"] == ("7 s", "c.yaml:1")
     assert told["deadlines.total"] == ("9 s", "argument deadlines.total=…")
     assert told["deadlines.first_chunk"] == ("300 s", "default")
+    numbers = {name for name, field in FlowConfig.model_fields.items() if field.annotation is int}
+    assert numbers <= told.keys()
 
 
 def test_no_flows_are_a_warning(write: Write):

@@ -15,6 +15,7 @@ from flowcore.config_source import find_config
 from flowcore.doctor.secrecy import hide_assigned
 from flowcore.errors import ConfigError
 from flowcore.finding import Finding
+from flowcore.limits import Deadlines
 
 _ENTRIES = ("embedding_model", "llm", "vector_store", "flow")  # each may name those before it
 _PREFIXES = ("FLOWCORE_", "FLOW_")
@@ -120,7 +121,7 @@ def _parts(config: FlowConfig) -> Iterator[tuple[str, str]]:
 
 def look_at_limits(config: FlowConfig) -> Iterator[Finding]:
     """Tell the limits and deadlines of runs, and where each comes from."""
-    for name in ("first_chunk", "idle", "total", "cleanup"):
+    for name in Deadlines.model_fields:
         value = getattr(config.deadlines, name)
         yield Finding.of_setting(config, ("deadlines", name), value, "s")
     for flow, settings in config.flow.items():

@@ -18,7 +18,7 @@ def diagnose(config: FlowConfig) -> Iterator[Finding]:
     for name, entry in config.llm.items():
         if entry.get("backend") != "llamacpp":
             continue
-        own = {key: value for key, value in entry.items() if key != "backend"}
+        own = LlamaCppSettings.complete(entry, config.environment)
         try:
             settings = LlamaCppSettings.model_validate(own)
             path = find_model(settings.model_name, settings.engine.model_path)

@@ -30,11 +30,9 @@ def diagnose(config: FlowConfig, online: bool) -> Iterator[Finding]:
         for name, entry in entries.items():
             if entry.get("backend") != "openai_compatible":
                 continue
-            own = {key: value for key, value in entry.items() if key != "backend"}
+            own = settings_class.complete(entry, config.environment)
             try:
-                settings = settings_class.model_validate(
-                    settings_class.complete(own, config.environment)
-                )
+                settings = settings_class.model_validate(own)
             except ValidationError:
                 continue  # the configuration is wrong, which flowcore says with the place
             yield from _look_at(f"{kind}.{name}", settings, online)
