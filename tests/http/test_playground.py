@@ -418,6 +418,7 @@ def test_an_open_code_block_is_told_so_that_it_can_go_on(text, fence):
         (b"[]", 422, "invalid_input"),
         (b"# A", 400, "invalid_json"),
         (json.dumps({"text": "x" * 80_001}).encode(), 413, "body_too_large"),
+        (json.dumps({"text": "x" * 12_001}).encode(), 413, "body_too_large"),
     ],
 )
 async def test_a_request_for_markdown_is_checked(client, body, status, code):
@@ -441,6 +442,28 @@ async def test_a_text_that_is_hard_to_parse_is_parsed_in_bounded_time(client, te
         response = await client.post("/playground/markdown", json={"text": text}, timeout=10)
 
     assert response.status_code == 200
+
+
+def depth(trees: list[Any]) -> int:
+    return 1 + max((depth(tree[2:]) for tree in trees if isinstance(tree, list)), default=0)
+
+
+async def test_nesting_ends_somewhere_and_the_text_stays(client):
+    text = "*" * 5_000 + "a" + "*" * 5_000
+    response = await client.post("/playground/markdown", json={"text": text})
+    (paragraph,) = response.json()["open"]
+
+    assert text_of([paragraph]) == "a"
+    assert depth([paragraph]) < 100
+
+
+def test_a_table_that_lacks_most_of_its_cells_is_none():
+    wide = "a|" * 500 + "\n" + "-|" * 500 + "\n"
+    assert names(all_of(wide + "x\n" * 5_000)) == {"p"}
+    full = all_of(wide + "b|" * 500 + "\n")
+    assert json.dumps(full).count('["td"') == 500
+    short = all_of("a|b|c|d|e|f\n-|-|-|-|-|-\n1|2|3|4|5|6\n1|2|3|4|5|6\n1\n")
+    assert json.dumps(short).count('["tr"') == 4
 
 
 async def test_a_lone_surrogate_does_no_harm(client):

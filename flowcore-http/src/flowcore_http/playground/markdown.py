@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, table
 from markdown_it.token import Token
 
 Tree = str | list[Any]
@@ -21,6 +22,9 @@ Tree = str | list[Any]
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 _SCHEMES = frozenset({"http", "https", "mailto"})
+_RULE = re.compile(r"\s*\|?(?:\s*:?-+:?\s*(?:\||\Z))+\s*")
+_MAX_DEPTH = 60
+_FEW_COLUMNS = 4
 
 
 def render(text: str) -> dict[str, Any]:
@@ -48,8 +52,25 @@ def render(text: str) -> dict[str, Any]:
 
 @cache
 def _parser() -> MarkdownIt:
-    # Nesting is bounded by the preset; raw HTML is text.
-    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    # The preset bounds the nesting of blocks, not that of emphasis; raw HTML is text.
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
+    return parser
+
+
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Take a table, unless it has more cells than characters: missing ones are made up."""
+    if start + 1 >= end:
+        return False
+    rule = state.src[state.bMarks[start + 1] : state.eMarks[start + 1]]
+    columns = rule.count("|") + 1
+    if columns > _FEW_COLUMNS and _RULE.fullmatch(rule):
+        last = start + 2
+        while last < end and not state.isEmpty(last):
+            last += 1
+        if columns * (last - start) > state.eMarks[last - 1] - state.bMarks[start]:
+            return False
+    return table(state, start, end, silent)
 
 
 def _open_fence(token: Token, lines: Sequence[str]) -> str:
@@ -72,7 +93,10 @@ def _trees(tokens: Sequence[Token]) -> list[Tree]:
             continue
         elif token.nesting > 0:
             element: list[Any] = [token.tag, _attributes(token)]
-            here.append(element)
+            if len(open_elements) < _MAX_DEPTH:
+                here.append(element)
+            else:
+                element = here
             open_elements.append(element)
         elif token.nesting < 0:
             open_elements.pop()

@@ -20,7 +20,8 @@ from flowcore_http.settings import HttpSettings
 from flowcore_http.wire import encode_json
 
 MAX_MARKDOWN_BYTES = 80_000
-"""The largest request for Markdown; the page sends what has changed, piece by piece."""
+MAX_MARKDOWN_CHARACTERS = 12_000
+"""The most Markdown of a request; the page sends what has changed, piece by piece."""
 
 _PAGE = "page.html"
 _KINDS = {
@@ -112,6 +113,9 @@ def _markdown(settings: HttpSettings) -> Answer:
         if not isinstance(text, str):
             errors: list[Any] = [{"loc": ["text"], "msg": "a text is required", "type": "string"}]
             raise HttpProblem(422, "invalid_input", 'Send {"text": …}.', errors=errors)
+        if len(text) > MAX_MARKDOWN_CHARACTERS:
+            detail = f"The text is longer than {MAX_MARKDOWN_CHARACTERS} characters."
+            raise HttpProblem(413, "body_too_large", detail)
         body = await anyio.to_thread.run_sync(_render, text, limiter=one_at_a_time)
         await exchange.answer(200, [_JSON, _NO_STORE, *_GUARDS], body)
 
