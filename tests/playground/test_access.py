@@ -324,13 +324,48 @@ async def test_on_a_phone_run_is_in_reach_and_the_result_comes_into_view(
         )
 
 
-async def test_on_a_phone_stop_stays_in_reach_of_a_long_answer(open_site: OpenSite, scripts):
+@pytest.mark.parametrize("look", ["light", "phone"])
+async def test_stop_stays_in_reach_of_a_long_answer(open_site: OpenSite, scripts, look):
     scripts |= said("\n\n".join("a paragraph " * 20 for _ in range(40)), anyio.Event())
-    async with open_site(FLOWS, on=LOOKS["phone"]) as site:
+    async with open_site(FLOWS, on=LOOKS[look]) as site:
         await running(site)
         await site.page.locator(".answer p").last.scroll_into_view_if_needed()
-        await site.page.locator("#result").get_by_role("button", name="Stop").tap()
+        stop = site.page.locator("#result").get_by_role("button", name="Stop")
+        assert await stop.evaluate(
+            "(node) => { const { top, bottom } = node.getBoundingClientRect();"
+            " return top >= 0 && bottom <= innerHeight; }"
+        )
+        await stop.click()
         await site.state("stopped")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_ops_that_run_look_unlike_those_that_have_finished(
+    open_site: OpenSite, scripts, scheme
+):
+    scripts |= {"a": ["one "], "b": ["two", anyio.Event()]}
+    flow = "TellOp(script='a') >> TellOp(script='b') >> TellOp(script='a')"
+    still = {"reduced_motion": "reduce", "color_scheme": scheme}
+    async with open_site({"tell": flow}, on=still) as site:
+        await site.start()
+        await site.shows("two")
+        await site.page.wait_for_selector(".op.started")
+        grounds: list[str] = await site.page.evaluate(
+            "[...document.querySelectorAll('.op rect')].map((box) => getComputedStyle(box).fill)"
+        )
+
+    assert len(set(grounds)) == 3
+
+
+async def test_what_is_chosen_shows_where_the_system_has_the_colours(open_site: OpenSite):
+    async with open_site(FLOWS, on={"forced_colors": "active"}) as site:
+        outlines: list[str] = await site.page.evaluate(
+            """() => ["#modes [aria-checked=true]", "#modes [aria-checked=false]",
+                ".flow:has(input:checked)"].map((chosen) =>
+                    getComputedStyle(document.querySelector(chosen)).outlineStyle)"""
+        )
+
+    assert outlines == ["solid", "none", "solid"]
 
 
 async def test_what_is_touched_is_large_enough(open_site: OpenSite, scripts):

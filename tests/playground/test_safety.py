@@ -132,6 +132,17 @@ async def test_nothing_in_the_history_can_run(open_site: OpenSite, scripts):
         await nothing_happened(site)
 
 
+@pytest.mark.parametrize(
+    "records", ["x", "{}", "[null, 1, {}]", '[{"at": "x", "flow": 1, "body": "{", "parts": [0]}]']
+)
+async def test_what_others_have_left_in_the_history_does_no_harm(open_site: OpenSite, records):
+    async with open_site({"echo": "EchoOp()"}) as site:
+        await site.page.evaluate("text => sessionStorage.setItem('flowcore.runs', text)", records)
+        await site.page.reload()
+        await site.page.wait_for_selector("#main:not([hidden])")
+        assert await site.page.locator(".past").count() == 0
+
+
 async def test_no_flow_of_an_address_can_be_run_by_opening_it(open_site: OpenSite):
     async with open_site({"echo": "EchoOp()"}) as site:
         await site.page.goto(f"{site.url}/playground?flow=echo&query=x#run")

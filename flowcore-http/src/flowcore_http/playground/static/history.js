@@ -9,7 +9,7 @@ const MAX_RUNS = 20;
 const MAX_TEXT = 50_000;
 
 export class History {
-  #records = readList("runs");
+  #records = readList("runs").filter(isRecord);
   #list = byId("runs");
   #card = byId("history");
   #shown;
@@ -58,15 +58,27 @@ export class History {
   }
 }
 
+// Another version of this page, or another service, may have used the same place.
+function isRecord(record) {
+  const isObject = (value) => typeof value === "object" && value !== null;
+  return isObject(record) && Number.isFinite(new Date(record.at).getTime()) &&
+    typeof record.flow === "string" && isObject(inputsOf(record.body)) &&
+    isObject(record.numbers) && Array.isArray(record.parts) && record.parts.every(isObject);
+}
+
+function inputsOf(body) {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return null;
+  }
+}
+
 const shownAs = (time) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 function preview(body) {
-  try {
-    const texts = Object.values(JSON.parse(body)).filter((value) => typeof value === "string");
-    return texts.join(" · ").slice(0, 80);
-  } catch {
-    return "";
-  }
+  const texts = Object.values(inputsOf(body) ?? {}).filter((value) => typeof value === "string");
+  return texts.join(" · ").slice(0, 80);
 }
 
 function withoutLongTexts(record) {
