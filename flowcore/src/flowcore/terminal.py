@@ -51,7 +51,7 @@ class ChunkPrinter:
         """Print one chunk."""
         self._spinner.stop()
         kind = chunk.chunk_type
-        text = chunk.chunk if isinstance(chunk.chunk, str) else _json(chunk.chunk)
+        text = as_text(chunk)
         if kind not in {ChunkEnum.THINK, ChunkEnum.ANSWER}:
             text = f"[{kind}] {text}"
         if self._last is not None and (kind is not self._last or kind is ChunkEnum.TOOL):
@@ -149,7 +149,7 @@ def print_flows_as_trees(app: FlowApp, names: Iterable[str]) -> None:
     count = len(app.flows)
     if not count:
         console.print("[yellow]warning:[/] there are no flows; name them under `flow:`")
-    console.print(f"[green]ok:[/] {count} flow{'' if count == 1 else 's'}")
+    console.print(f"[green]ok:[/] {counted(count, 'flow')}")
 
 
 def _grow(tree: Tree, label: str, op: Op, app: FlowApp) -> None:
@@ -198,8 +198,16 @@ def _safe(text: str) -> str:
     return escape(printable(text))
 
 
-def _json(payload: object) -> str:
-    return json.dumps(payload, ensure_ascii=False)
+def as_text(chunk: FlowStreamChunk) -> str:
+    """Return the content of a chunk; data as JSON."""
+    if isinstance(chunk.chunk, str):
+        return chunk.chunk
+    return json.dumps(chunk.chunk, ensure_ascii=False)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``"1 row"``, ``"2 rows"``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from flowcore.batch.report import BatchReport
 from flowcore.logs import LogHandler
+from flowcore.terminal import counted
 
 _LINE_SECONDS = 10.0
 
@@ -55,11 +56,11 @@ def shown_progress() -> Generator[Watch]:
 
 def summary(report: BatchReport) -> str:
     """Return what a batch came to, in a line."""
-    rows = _count(report.answered + report.failed, "row")
+    rows = counted(report.answered + report.failed, "row")
     parts = [f"{rows} in {_duration(report.seconds)}: {report.answered} answered"]
     parts.append(f"{report.failed} failed")
     if report.tokens:
-        parts.append(_count(report.tokens, "token"))
+        parts.append(counted(report.tokens, "token"))
     if earlier := report.answered_before + report.failed_before:
         parts.append(f"{earlier} done before")
     if report.left:
@@ -137,10 +138,6 @@ def _logs_above(console: Console) -> Generator[None]:
         yield
     finally:
         root.handlers[:] = [handler for handler in root.handlers if handler not in above] + own
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.spinner import Spinner
 from rich.text import Text
 
-from flowcore.chat.reply import as_text
 from flowcore.chat.sections import MarkdownSection, Section, ThinkingSection
 from flowcore.chat.tail import Line, Tail
 from flowcore.schema import ChunkEnum, FlowStreamChunk
-from flowcore.terminal import printable
+from flowcore.terminal import as_text, printable
 
 FRAME = 0.06
 """The least time between two drawings, in seconds; slow drawings wait longer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
@@ -11,6 +10,7 @@ from flowcore.calling import Printer
 from flowcore.errors import FlowcoreError
 from flowcore.explain import pointer
 from flowcore.schema import ChunkEnum, FlowStreamChunk
+from flowcore.terminal import as_text
 
 
 class Reply:
@@ -79,10 +79,3 @@ class Reply:
             f"first after {self._first - self._began:.1f} s" if self._first else "",
         ]
         return " · ".join(part for part in parts if part)
-
-
-def as_text(chunk: FlowStreamChunk) -> str:
-    """Return the content of a chunk; data as JSON."""
-    if isinstance(chunk.chunk, str):
-        return chunk.chunk
-    return json.dumps(chunk.chunk, ensure_ascii=False)

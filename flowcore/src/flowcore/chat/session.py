@@ -14,6 +14,7 @@ from flowcore.chat.conversation import Conversation
 from flowcore.chat.partner import QUESTION, FlowFace, Partner, choose_flow
 from flowcore.chat.reply import Reply
 from flowcore.errors import ConfigError, FlowcoreError, did_you_mean
+from flowcore.terminal import counted
 
 
 class Screen(Protocol):
@@ -198,8 +199,7 @@ class Session:
         if not name:
             raise ConfigError("name a file, such as /save talk.md")
         path = self.conversation.save(name)
-        count = len(self.conversation.exchanges)
-        self._screen.say(f"{count} answer{'' if count == 1 else 's'} in {path}")
+        self._screen.say(f"{counted(len(self.conversation.exchanges), 'answer')} in {path}")
 
     async def _exit(self, _: str) -> None:
         self._open = False

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowcore.doctor.examination import Diagnosis
-from flowcore.terminal import printable
+from flowcore.terminal import counted, printable
 
 if TYPE_CHECKING:
     from flowcore.finding import Finding, Level
@@ -68,7 +68,7 @@ def _table(findings: list[Finding], marks: Mapping[Level, str]) -> Table:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     counts = [
-        f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
+        counted(len(found), word)
         for found, word in ((diagnosis.problems, "problem"), (diagnosis.warnings, "warning"))
         if found
     ]
