@@ -24,6 +24,8 @@ NOT_CONFIG = frozenset(
     }
 )
 MAX_DEPTH = 64
+SUFFIXES = (".yaml", ".yml")
+"""What the names of configs end with."""
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _TAGS = frozenset(
@@ -115,7 +117,7 @@ def find_config(name: str) -> Path:
     Raises:
         ConfigError: If there is no such file, or several packages ship one of that name.
     """
-    for candidate in (Path(name), Path(f"{name}.yaml"), Path(f"{name}.yml")):
+    for candidate in config_candidates(name):
         # Unlike Path.is_file, this takes a name that no file system would.
         if os.path.isfile(candidate):  # noqa: PTH113
             return candidate
@@ -133,6 +135,11 @@ def find_config(name: str) -> Path:
             f"packaged configs: {', '.join(sorted(packaged))}"
         )
     return found[0]
+
+
+def config_candidates(name: str) -> list[Path]:
+    """Return the files that ``config=name`` means, as soon as they exist; the first one wins."""
+    return [Path(f"{name}{suffix}") for suffix in ("", *SUFFIXES)]
 
 
 def packaged_configs() -> dict[str, list[Path]]:

@@ -8,10 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from flowcore.config_source import find_config, override_layer, packaged_configs, yaml_layer
+from flowcore.config_source import (
+    SUFFIXES,
+    find_config,
+    override_layer,
+    packaged_configs,
+    yaml_layer,
+)
 from flowcore.errors import ConfigError
 
-_SUFFIXES = (".yaml", ".yml")
 _MOST_FILES = 50
 """How many files of a folder are looked into."""
 
@@ -30,7 +35,7 @@ def config_paths(start: str) -> Iterator[str]:
             text = start[: start.rfind("/") + 1] + path.name
             if path.is_dir() and not path.name.startswith("."):
                 yield f"{text}/"
-            elif path.suffix in _SUFFIXES:
+            elif path.suffix in SUFFIXES:
                 yield text
 
 
@@ -75,7 +80,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in _SUFFIXES and not path.stem.endswith("_prompt") and path.is_file()
+        if path.suffix in SUFFIXES and not path.stem.endswith("_prompt") and path.is_file()
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING
 
-from flowcore.config_source import find_config
+from flowcore.config_source import config_candidates, find_config
 from flowcore.errors import ConfigError
 from flowcore.reload.snapshot import KINDS
 from flowcore.user_op import UserOp
@@ -31,7 +31,7 @@ def loaded_files(names: Iterable[str], app: FlowApp | None = None) -> set[Path]:
     """
     files = {Path(".env").absolute(), *_own_modules()}
     for name in [*names] or ["default"]:
-        files |= _config_candidates(name)
+        files |= _config_files(name)
     if app is not None:
         for flow in app.flows.values():
             for _, op in flow.walk():
@@ -59,11 +59,11 @@ def files_at_fault(names: Iterable[str], error: BaseException) -> set[Path]:
     return {path for path in files if not _is_installed(path)}
 
 
-def _config_candidates(name: str) -> set[Path]:
+def _config_files(name: str) -> set[Path]:
     try:
         return {find_config(name).absolute()}
     except ConfigError:
-        return {Path(f"{name}{suffix}").absolute() for suffix in ("", ".yaml", ".yml")}
+        return {path.absolute() for path in config_candidates(name)}
 
 
 def _own_modules() -> set[Path]:
