@@ -51,6 +51,17 @@ class BlockOp(BaseOp):
         import time
         print("blocked", file=sys.stderr, flush=True)
         time.sleep(60)
+
+@C.register_op()
+class StubbornOp(BaseAsyncOp):
+    async def async_execute(self):
+        said = "waits"
+        while True:
+            print(said, file=sys.stderr, flush=True)
+            try:
+                await anyio.sleep(60)
+            except BaseException:
+                said = "waits on"
 """
 
 CONFIG = """
@@ -64,6 +75,8 @@ flow:
       times: {type: integer, default: 1}
   block:
     flow_content: BlockOp()
+  stubborn:
+    flow_content: StubbornOp()
 """
 
 
@@ -348,6 +361,18 @@ if sys.platform != "win32":
             said = process.stderr.read()
 
         assert said == "interrupted: 0 rows are done; the same command goes on\n"
+
+    def test_a_second_interrupt_ends_a_batch_whose_op_ignores_its_cancellation() -> None:
+        with started(command(flow="stubborn", source="-"), stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            process.stdin.write("{}\n")
+            process.stdin.flush()
+            for said in ("waits\n", "waits on\n"):
+                assert process.stderr.readline() == said
+                process.send_signal(signal.SIGINT)
+
+            assert process.wait(20) == 130
 
     def test_a_batch_without_room_for_its_results_says_so_and_goes_on_later() -> None:
         import resource

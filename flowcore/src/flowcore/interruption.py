@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
+_SHOW_CURSOR = "\x1b[?25h"
 INTERRUPTED = 130
 """Exit code of a program that was interrupted: 128 and the number of SIGINT."""
 
 
 def run_until_interrupt(function: Callable[[], Awaitable[T]]) -> T:
     """Run a function in an event loop of asyncio.
+
+    An interrupt cancels the function. The second ends the program at once, for an op may ignore
+    its cancellation, and the loop waits for it.
 
     Raises:
         KeyboardInterrupt: If the user interrupts it.
@@ -23,11 +30,38 @@ def run_until_interrupt(function: Callable[[], Awaitable[T]]) -> T:
 
     import anyio  # noqa: PLC0415
 
+    before = signal.getsignal(signal.SIGINT)
+
+    async def interruptible() -> T:
+        _leave_at_second_interrupt()
+        return await function()
+
     try:
-        return anyio.run(function)
+        return anyio.run(interruptible)
     except asyncio.CancelledError:
         # What an interrupt becomes where something else was being cancelled at that moment.
         raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+def _leave_at_second_interrupt() -> None:
+    first = signal.getsignal(signal.SIGINT)  # that of the loop
+    if threading.current_thread() is not threading.main_thread() or not callable(first):
+        return
+
+    def second(number: int, frame: object) -> None:
+        del number, frame
+        if sys.stderr.isatty():
+            sys.stderr.write(_SHOW_CURSOR)  # which a progress bar hides
+        leave_at_once()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, second)
+        first(number, frame)
+
+    signal.signal(signal.SIGINT, handle)
 
 
 def leave_at_once(code: int = INTERRUPTED) -> NoReturn:
