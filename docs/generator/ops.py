@@ -10,7 +10,7 @@ from docs.generator import docstring
 from docs.generator.markers import table
 
 from flowcore import Op, UserOp
-from flowcore.parameters import describe_parameters
+from flowcore.op_listing import describe_parameters
 from flowcore.plugins import PluginHost
 
 HEAD = ("parameter", "type", "default", "meaning")

@@ -26,7 +26,8 @@ from flowcore import (
     UserOp,
 )
 from flowcore.expression import compile_expression
-from flowcore.parameters import COMMON_PARAMETERS, describe_parameters
+from flowcore.op_listing import describe_parameters
+from flowcore.parameters import COMMON_PARAMETERS
 from flowcore.registry import Registry
 from flowcore.testing import run_op, scripted_llm
 

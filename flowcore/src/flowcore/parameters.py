@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from os import PathLike
 from types import NoneType
@@ -21,27 +20,6 @@ from flowcore.op import Op
 from flowcore.parameter_type import MISSING, ParameterType
 
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of an op, as people are told of it.
-
-    Attributes:
-        name: Its name.
-        type: Its type as people write it; empty where it has no annotation.
-        required: Whether an op cannot be made without it.
-        default: Its default, or None.
-        description: The text of ``Annotated[…, Field(description="…")]``.
-        checked: Whether values are checked against the type.
-    """
-
-    name: str
-    type: str
-    required: bool
-    default: Any
-    description: str
-    checked: bool
 
 
 class ParameterTypes(dict[str, ParameterType]):
@@ -182,9 +160,12 @@ def is_parameter(cls: type[Op], name: str) -> bool:
 
 def init_arguments(cls: type[Op]) -> list[str]:
     """Return the parameters that are arguments of the class's own ``__init__``, if it has one."""
-    if cls.__init__.__module__ in _BASE_MODULES:
-        return []
-    return _arguments(inspect.signature(cls.__init__))
+    return _arguments(inspect.signature(cls.__init__)) if has_own_init(cls) else []
+
+
+def has_own_init(cls: type[Op]) -> bool:
+    """Whether an op class has another ``__init__`` than that which flowcore brings."""
+    return cls.__init__.__module__ not in _BASE_MODULES
 
 
 def checked_init(init: Callable[..., None]) -> Callable[..., None]:
@@ -195,7 +176,7 @@ def checked_init(init: Callable[..., None]) -> Callable[..., None]:
     if not init.__annotations__.keys() - {"return", *COMMON_PARAMETERS}:
         return init
     signature = inspect.signature(init)
-    types = _argument_types(init, signature)
+    types = argument_types(init, signature)
     if not types:
         return init
 
@@ -216,43 +197,6 @@ def checked_init(init: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def describe_parameters(cls: type[Op]) -> list[Parameter]:
-    """Return the parameters of an op class, without those that every op has.
-
-    Raises:
-        OpDefinitionError: If a default does not fit its annotation.
-    """
-    init = cls.__init__
-    is_own = init.__module__ not in _BASE_MODULES
-    types = parameter_types(cls)
-    types.changed_defaults(cls.__name__)
-    found: dict[str, Parameter] = {}
-    for name in own_parameters(cls):
-        computed = is_computed(cls, name)
-        default = MISSING if computed else getattr(cls, name, MISSING)
-        found[name] = _describe(name, types.get(name), default, is_own or computed)
-    if is_own:
-        signature = inspect.signature(init)
-        types = _argument_types(inspect.unwrap(init), signature)
-        types.changed_defaults(cls.__name__)
-        for name in _arguments(signature):
-            found[name] = _describe(
-                name, types.get(name), signature.parameters[name].default, False
-            )
-    return sorted(found.values(), key=lambda parameter: not parameter.required)
-
-
-def _describe(name: str, kind: ParameterType | None, default: Any, optional: bool) -> Parameter:
-    return Parameter(
-        name=name,
-        type=str(kind) if kind else "",
-        required=default is MISSING and not optional,
-        default=None if default is MISSING else default,
-        description=kind.description if kind else "",
-        checked=kind.is_checked if kind else False,
-    )
-
-
 def _arguments(signature: inspect.Signature) -> list[str]:
     """Return the names of the arguments of an ``__init__`` that are parameters of its own."""
     _, *parameters = signature.parameters.values()
@@ -261,7 +205,8 @@ def _arguments(signature: inspect.Signature) -> list[str]:
     return [name for name in named if name not in COMMON_PARAMETERS]
 
 
-def _argument_types(init: Callable[..., None], signature: inspect.Signature) -> ParameterTypes:
+def argument_types(init: Callable[..., None], signature: inspect.Signature) -> ParameterTypes:
+    """Return the types of the annotated arguments of an ``__init__``."""
     names = getattr(init, "__globals__", {})
     types = ParameterTypes()
     for name in _arguments(signature):

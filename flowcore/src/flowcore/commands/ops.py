@@ -10,8 +10,7 @@ from flowcore.commands.configured import config_of, settings_argument
 from flowcore.commands.json_output import echo_json, json_option
 
 if TYPE_CHECKING:
-    from flowcore.op_listing import OpListing
-    from flowcore.parameters import Parameter
+    from flowcore.op_listing import OpListing, Parameter
 
 
 @click.command("ops")
