@@ -83,6 +83,9 @@ def test_each_fault_is_told_and_the_rest_is_looked_at(write: Write):
     ("text", "told"),
     [
         ("llm: {default: {api_key: canary-5e1f7: x", "not valid YAML"),
+        ("passwords:\n- canary-5e1f7: }", "not valid YAML"),
+        ("password: *canary-5e1f7", "undefined alias ***"),
+        ("password: !canary-5e1f7", "the YAML tag *** is not supported"),
         ("imports: [nowhere_xyz]", "cannot import 'nowhere_xyz'"),
         ("backend: ftp", "ftp"),
     ],

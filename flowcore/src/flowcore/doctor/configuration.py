@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,10 @@ def load(names: Sequence[str], overrides: Sequence[str]) -> tuple[FlowConfig | N
         return load_config(*names, *overrides), []
     except ConfigError as error:
         text = hide_assigned(str(error))
-        if text != str(error):
-            # It quotes a line of a file, and with it a key that nobody has read.
-            text = text.partition("\n")[0]
+        if text != str(error) or "YAML" in text:
+            # It quotes a line of a file, and with it a key that nobody has read; it may be one
+            # that YAML takes for an alias or a tag: !abc.
+            text = re.sub(r"(alias|tag|anchor) '\S*'", r"\1 ***", text.partition("\n")[0])
         advice = "mend it; what depends on it was not looked at"
         return None, [Finding("configuration", "not loaded", text, "problem", advice)]
 
