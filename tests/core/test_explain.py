@@ -84,6 +84,7 @@ def test_a_plugin_that_is_a_module_of_a_package_has_them_beside_it(plugin):
     (folder / "explanations" / "tea_cold.md").write_text(PAGE, encoding="utf-8")
 
     assert explain("tea_cold")[0].package == "tea_plugin"
+    assert "tea_plugin" not in sys.modules
 
 
 @pytest.mark.parametrize("module", ["tea_plugin", "tea_plugin.hooks", "no_such_module", "no.such"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from importlib import metadata, util
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import yaml
 
 from flowcore.errors import ConfigError, did_you_mean
+from flowcore.shipped import shipped_folders
 from flowcore.validation import Origins
 from flowcore.yaml_fault import pointed_at, yaml_fault
 from flowcore.yaml_text import MALFORMED, MAX_NODES, TextOrigin, YamlLoader, parse_yaml
@@ -144,15 +144,10 @@ def config_candidates(name: str) -> list[Path]:
 
 def packaged_configs() -> dict[str, list[Path]]:
     """Return the configs that flowcore and installed plugins ship, by name."""
-    packages = {"flowcore"}
-    packages |= {ep.module.partition(".")[0] for ep in metadata.entry_points(group="flowcore")}
     configs: dict[str, list[Path]] = {}
-    for package in sorted(packages):
-        # find_spec of a top-level name does not import it.
-        spec = util.find_spec(package)
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for path in sorted((Path(folder) / "configs").glob("*.yaml")):
-                configs.setdefault(path.stem, []).append(path)
+    for _, folder in shipped_folders("configs"):
+        for path in sorted(folder.glob("*.yaml")):
+            configs.setdefault(path.stem, []).append(path)
     return configs
 
 

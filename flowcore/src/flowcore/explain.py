@@ -1,20 +1,17 @@
 """The pages that explain errors: those of flowcore and of all installed plugins.
 
 A package explains the errors that it raises in Markdown files, ``explanations/CODE.md`` beside its
-modules. The packages are those that the entry points of plugins name. None is imported, so that
-a broken plugin is explained as well as any other.
+modules.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 from flowcore.errors import FlowcoreError, UnknownNameError
+from flowcore.shipped import shipped_folders
 
 FOLDER = "explanations"
 """Folder of a package that has its explanations."""
@@ -50,7 +47,7 @@ def explanations() -> list[Explanation]:
     """Return all explanations: those of flowcore first, then those of plugins, by package."""
     return [
         Explanation(page.stem, package, page)
-        for package, folder in _folders()
+        for package, folder in shipped_folders(FOLDER)
         for page in sorted(folder.glob("*.md"))
     ]
 
@@ -75,26 +72,3 @@ def pointer(code: object) -> str:
     """
     known = code != FlowcoreError.code and code in [page.code for page in explanations()]
     return f"More: flowcore explain {code}" if known else ""
-
-
-def _folders() -> Iterator[tuple[str, Path]]:
-    """Yield each package that explains errors, with the folder of its pages."""
-    modules = {entry_point.module for entry_point in metadata.entry_points(group="flowcore")}
-    packages = dict.fromkeys(["flowcore", *filter(None, map(_package, sorted(modules)))])
-    for package in packages:
-        spec = find_spec(package)
-        for place in (spec and spec.submodule_search_locations) or ():
-            if (folder := Path(place) / FOLDER).is_dir():
-                yield package, folder
-
-
-def _package(module: str) -> str | None:
-    """Return the package that a module is or belongs to; None if there is none."""
-    try:
-        spec = find_spec(module)
-    # Of a dotted name the packages above are imported, which may raise anything.
-    except (Exception, SystemExit):  # noqa: BLE001
-        return None
-    if spec is None:
-        return None
-    return spec.parent  # of a package, that is its own name
