@@ -103,6 +103,20 @@ async def test_stop_cancels_the_run_at_the_service(open_site: OpenSite, scripts)
         assert await site.page.evaluate("document.activeElement.id") == "run"
 
 
+async def test_stop_before_the_answer_begins_cancels_the_run_at_the_service(
+    open_site: OpenSite, scripts
+):
+    scripts["a"] = [anyio.Event()]
+    async with open_site(TELL) as site:
+        for _ in range(3):
+            await site.page.evaluate(
+                "for (const id of ['run', 'stop', 'stop']) document.getElementById(id).click()"
+            )
+            await site.state("stopped")
+            assert not site.app.runs
+        assert [request.url[-7:] for request in site.requests].count("/cancel") == 3
+
+
 async def test_the_focus_goes_from_run_to_stop_and_back(open_site: OpenSite, scripts):
     end = anyio.Event()
     scripts["a"] = ["one ", end]

@@ -79,12 +79,14 @@ export class Run {
     if (this.ended || this.state === "stopping") return;
     const isRead = this.state === "running" || this.state === "reconnecting";
     this.#turn("stopping");
-    if (!isRead || !this.id) {
+    if (isRead ? !this.id : !this.flow.stream) {
       this.#abort.abort();
       return;
     }
     // The end of the stream tells how it went; but nobody shall have to wait for it.
     setTimeout(() => this.#abort.abort(), STOP_MILLISECONDS);
+    // Its id comes at once. Browsers may read on for seconds what is aborted just then.
+    if (!isRead) return;
     try {
       await call(runPath(this.id, "/cancel"), { method: "POST" });
     } catch {
