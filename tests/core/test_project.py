@@ -46,7 +46,23 @@ def test_a_plugin_with_a_model_has_a_class_and_a_variable_for_its_key():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "1st", "a b", "-x", "x-", "a--b", "../up", "a/b", "día", "天气", "x" * 25, "x\n", ".x"],
+    [
+        "",
+        "1st",
+        "a b",
+        "-x",
+        "x-",
+        "a--b",
+        "../up",
+        "a/b",
+        "día",
+        "天气",
+        "x" * 25,
+        "x\n",
+        ".x",
+        "\u017f",
+        "\u212a",
+    ],
 )
 def test_what_cannot_be_a_name_is_refused(name: str):
     for kind in ("app", "plugin"):
@@ -65,6 +81,7 @@ def test_what_cannot_be_a_name_is_refused(name: str):
         ("app", "flowcore", "did you mean `flowcore new plugin`"),
         ("app", "flowcore-weather", "did you mean `flowcore new plugin`"),
         ("app", "nul", "no name for a file on Windows"),
+        ("plugin", "test-data", "makes a class that pytest takes for a test"),
         ("plugin", "openai", "flowcore-openai is a plugin that comes with flowcore"),
         ("plugin", "flowcore-http", "flowcore-http is a plugin that comes with flowcore"),
     ],

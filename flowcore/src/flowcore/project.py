@@ -30,7 +30,7 @@ PREFIX = "flowcore-"
 MAX_LENGTH = 24
 """Of a name; lines of generated code hold several names."""
 
-_NAME = re.compile(r"[a-z](?:[a-z0-9]|[-._](?=[a-z0-9]))*", re.IGNORECASE)
+_NAME = re.compile(r"[a-z](?:[a-z0-9]|[-._](?=[a-z0-9]))*", re.IGNORECASE | re.ASCII)
 _OWN = ("http", "openai", "llamacpp", "chat", "memory", "example")
 _FILES_OF_AN_APP = ("docs", "offline", "src", "tests")
 _DEVICES = ("aux", "con", "nul", "prn")  # as file names, Windows takes them for devices
@@ -173,6 +173,8 @@ def _check_that_it_is_free(kind: Kind, name: str, short: str, module: str) -> No
             raise _refusal(name, "is what something else in a project is called")
         if module == "flowcore" or module.startswith("flowcore_"):
             raise _refusal(name, "looks like a plugin; did you mean `flowcore new plugin`?")
+    elif short.startswith("test"):
+        raise _refusal(name, "makes a class that pytest takes for a test")
     elif short in _OWN:
         raise _refusal(name, f"is taken: {PREFIX}{short} is a plugin that comes with flowcore")
     # An app called `rich` would hide the package of that name from flowcore itself.
