@@ -31,13 +31,13 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 class Gateway:
     """The ASGI app in front of all endpoints.
 
-    Those of flows and runs are answered here, all others by Quart; the same is checked for both.
-    However a request ends, by a disconnect, a fault or a cancellation, it no longer reads its run
-    then. WebSockets are refused.
+    Those of flows, of runs and of the playground are answered here, all others by Quart; the same
+    is checked for both. However a request ends, by a disconnect, a fault or a cancellation, it no
+    longer reads its run then. WebSockets are refused.
 
     Args:
         quart: The app that answers the other requests.
-        flows: The endpoints of the flows.
+        endpoints: Those of the flows, and of the playground.
         runs: The endpoints for runs.
         admission: Lets requests in.
         cors: Which pages of other origins may call.
@@ -56,7 +56,7 @@ class Gateway:
     def __init__(
         self,
         quart: Quart,
-        flows: Iterable[Endpoint],
+        endpoints: Iterable[Endpoint],
         runs: RunRoutes,
         *,
         admission: Admission,
@@ -65,7 +65,7 @@ class Gateway:
         metrics: Metrics | None,
     ) -> None:
         self._quart: ASGIFramework = quart.asgi_app
-        self._flows = {endpoint.route: endpoint for endpoint in flows}
+        self._endpoints = {endpoint.route: endpoint for endpoint in endpoints}
         self.runs = runs
         self.admission = admission
         self._cors = cors
@@ -135,7 +135,7 @@ class Gateway:
                 forget(exchange)
 
     def _find(self, path: str) -> Endpoint | None:
-        endpoint = self._flows.get(path)
+        endpoint = self._endpoints.get(path)
         if endpoint is None and path.startswith("/runs/"):
             return self.runs.find(path)
         return endpoint

@@ -53,7 +53,7 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     register = RunRegister(settings.replay)
     runs = RunRoutes(register, settings.heartbeat)
     metrics = add_telemetry(quart, app, settings, in_flight)
-    flows = [
+    endpoints = [
         FlowRoute(
             flow,
             settings,
@@ -68,7 +68,7 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     if settings.playground:
         from flowcore_http import playground  # noqa: PLC0415 - only where it is asked for
 
-        flows += playground.endpoints(app, settings, with_keys=bool(admission.keys))
+        endpoints += playground.endpoints(app, settings, with_keys=bool(admission.keys))
     _add_health(quart)
     add_docs(quart, openapi_document(app.flows.values(), with_keys=bool(admission.keys)))
     _add_error_handler(quart, app)
@@ -76,7 +76,7 @@ def create_app(app: FlowApp, settings: HttpSettings | None = None) -> Quart:
     quart.after_serving(register.close)
     quart.asgi_app = quart.extensions["flowcore_http"] = Gateway(
         quart,
-        flows,
+        endpoints,
         runs,
         admission=admission,
         cors=Cors(settings.cors),
