@@ -62,6 +62,7 @@ class HttpService(BaseService):
                 a flow's name is reserved.
             SystemExit: With code 130 after a second signal.
         """
+        check_names(app)  # before another program at the address hides what is wrong here
         if self.settings.workers > 1:
             run_workers(app, self.settings)
             return
