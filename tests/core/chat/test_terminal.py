@@ -141,6 +141,24 @@ def test_what_was_typed_is_kept_for_the_next_conversation_and_for_nobody_else(
     assert (tmp_path / "state/flowcore/chat_history").stat().st_mode & 0o077 == 0
 
 
+def test_a_history_that_is_no_file_is_done_without(start: Start, tmp_path: Path):
+    (tmp_path / "state/flowcore/chat_history").mkdir(parents=True)
+    chat = start("-c", "talk")
+
+    assert "'one' after []" in chat.ask("one")
+
+
+def test_a_history_that_cannot_be_written_any_more_ends_no_conversation(
+    start: Start, tmp_path: Path
+):
+    chat = start("-c", "talk")
+    file = tmp_path / "state/flowcore/chat_history"
+    file.unlink()
+    file.mkdir()
+
+    assert "'one' after []" in chat.ask("one")
+
+
 def test_a_model_cannot_steer_the_terminal(start: Start):
     chat = start("-c", "talk")
 

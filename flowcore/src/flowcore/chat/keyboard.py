@@ -106,13 +106,27 @@ def history_path() -> Path:
     return Path(base) / "flowcore" / "chat_history"
 
 
+class _History(FileHistory):
+    """Does without its file where that cannot be read, or the disk is full."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        with suppress(OSError):
+            return list(super().load_history_strings())
+        return []
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            super().store_string(string)
+
+
 def _history() -> History:
     # Somebody without a home can converse all the same.
     with suppress(OSError, RuntimeError):
         path = history_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        return FileHistory(path)
+        if path.is_file():
+            return _History(path)
     return InMemoryHistory()
 
 
