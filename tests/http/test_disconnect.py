@@ -99,6 +99,7 @@ async def test_a_client_that_leaves_cancels_a_run_that_does_not_stream(serve, po
         await connection.send(post("/watched"))
         with anyio.fail_after(5):
             await watch.started.wait()
+        (run,) = server.app.runs.values()
         await leave(connection)
 
         with anyio.fail_after(1):
@@ -106,6 +107,7 @@ async def test_a_client_that_leaves_cancels_a_run_that_does_not_stream(serve, po
         await server.no_runs()
 
     assert watch.endings == 1
+    assert run.cancel_reason == "client"
 
 
 async def test_a_client_that_leaves_during_its_upload_starts_no_run(serve):

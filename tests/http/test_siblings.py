@@ -57,7 +57,7 @@ class Worker:
         except BodyCutError:
             pass
         finally:
-            exchange.end("client")
+            exchange.end()
 
     async def _answer(self, exchange: Exchange) -> None:
         _, _, run, *rest = exchange.path.split("/")

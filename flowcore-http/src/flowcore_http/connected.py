@@ -47,6 +47,8 @@ class Connected:
 
     def _end(self) -> None:
         self._exchange.client_left = True
+        # At once, or who is cancelled below gives a reason of its own for the end of a run.
+        self._exchange.end()
         if self._task is not None:
             self._ending = True
             self._task.cancel()

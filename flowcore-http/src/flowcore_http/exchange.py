@@ -164,17 +164,17 @@ class Exchange:
             self._peer.when_gone(None)
 
     def at_end(self, release: Callable[[str], object]) -> None:
-        """Have ``release(reason)`` called when the request has ended.
+        """Have ``release(reason)`` called when the request has ended, or its client has left.
 
-        The reason is why its client left, if that is what ended it.
+        The reason is why the client left, if that is what ended it.
         """
         self._release = release
 
-    def end(self, reason: str) -> None:
+    def end(self) -> None:
         """Let go of what the request holds."""
         release, self._release = self._release, None
         if release is not None:
-            release(reason)
+            release((self._peer.lost if self._peer else "") or "client")
 
     # --- the answer ---
 

@@ -14,7 +14,6 @@ from flowcore_http.endpoint import Endpoint
 from flowcore_http.exchange import BodyCutError, Exchange, exchange_of, forget, remember
 from flowcore_http.forwarded import is_forwarded
 from flowcore_http.inflight import InFlight
-from flowcore_http.peer import lost_because
 from flowcore_http.problem import problem_of_request, stopping
 from flowcore_http.run_routes import RunRoutes
 
@@ -95,7 +94,7 @@ class Gateway:
             if not exchange.client_left:
                 raise
         finally:
-            exchange.end(lost_because())
+            exchange.end()
             self.in_flight.end()
             if not is_forwarded(exchange):
                 if self._metrics is not None:

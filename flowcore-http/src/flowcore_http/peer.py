@@ -82,9 +82,3 @@ async def ask_for_body() -> None:
     peer = current_peer.get()
     if peer is not None and peer.upload is not None:
         await peer.upload.ask_for()
-
-
-def lost_because() -> str:
-    """Return why the client of the current request is gone, as the reason to cancel a run."""
-    peer = current_peer.get()
-    return (peer.lost if peer else "") or "client"
