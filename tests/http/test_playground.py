@@ -245,6 +245,29 @@ async def test_the_flows_come_with_their_forms_and_drawings(client):
     assert demo["graph"][0] == "svg"
 
 
+async def test_drawing_many_large_flows_keeps_no_other_request_waiting(serve):
+    flow = {"flow_content": " >> ".join(["IdleOp()"] * 300), "stream": True}
+    seen: list[int] = []
+    async with serve({f"f{n}": flow for n in range(20)}, IdleOp, playground=True) as server:
+        async with (
+            httpx.AsyncClient(base_url=server.url) as http,
+            anyio.create_task_group() as tasks,
+        ):
+            listing = anyio.Event()
+
+            async def look() -> None:
+                while not listing.is_set():
+                    assert (await http.get("/health")).status_code == 200
+                    seen.append(1)
+
+            tasks.start_soon(look)
+            response = await http.get("/playground/flows.json", timeout=30)
+            listing.set()
+
+    assert len(response.json()["flows"]) == 20
+    assert len(seen) > 3
+
+
 async def test_the_list_says_whether_the_examples_need_a_key(guarded):
     listed = (await guarded.get("/playground/flows.json", headers=bearer())).json()
 

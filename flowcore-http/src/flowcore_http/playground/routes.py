@@ -96,7 +96,9 @@ def _flows(app: FlowApp, *, with_keys: bool) -> Answer:
 
     async def answer(exchange: Exchange) -> None:
         if await check_method(exchange, "GET"):
-            await exchange.answer(200, [_JSON, _NO_STORE, *_GUARDS], body())
+            # To draw hundreds of flows takes a while.
+            listed = await anyio.to_thread.run_sync(body)
+            await exchange.answer(200, [_JSON, _NO_STORE, *_GUARDS], listed)
 
     return answer
 
