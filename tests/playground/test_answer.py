@@ -70,6 +70,15 @@ async def test_an_answer_is_shown_as_markdown(open_site: OpenSite, scripts):
         assert "noopener" in (await link.get_attribute("rel") or "")
 
 
+async def test_lines_stay_lines(open_site: OpenSite, scripts):
+    scripts["a"] = ["winter arrives\n", "a pond waits\n"]
+    async with open_site(TELL) as site:
+        await site.run()
+        await rendered(site)
+
+        assert await site.page.locator(".answer p").inner_text() == "winter arrives\na pond waits"
+
+
 async def test_what_is_not_parsed_yet_is_shown_at_once(open_site: OpenSite, scripts):
     end = anyio.Event()
     scripts["a"] = ["**not parsed", end]

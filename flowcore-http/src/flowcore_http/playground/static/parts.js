@@ -132,7 +132,7 @@ export function facts(pairs) {
 
 function errorView({ text, metadata }) {
   const { code, error_id: id, op } = metadata;
-  const node = element("section", { class: "failure" }, element("p", { class: "plain-text", text }));
+  const node = element("section", { class: code === "cancelled" ? "notice" : "failure" }, element("p", { class: "plain-text", text }));
   node.append(facts([["error_code", code], ["error_op", op], ["error_id", id]]));
   if (id && code) node.append(say(element("p", { class: "quiet" }), "error_hint", { code }));
   return { node, update() {} };
