@@ -45,6 +45,7 @@ async def test_the_test_kit_is_a_plugin_with_the_backend_scripted() -> None:
         first, second = await collect(app, "f"), await collect(app, "f")
 
     assert (first.text, first.texts(ChunkEnum.THINK)) == ("a", ["hm"])
+    assert first.texts() == ["a"]
     assert (first.state, first.error) == (RunState.DONE, None)
     assert (second.state, second.texts(ChunkEnum.ERROR)) == (RunState.FAILED, ["no"])
 

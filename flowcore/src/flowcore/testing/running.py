@@ -35,8 +35,8 @@ class RunResult:
         """The answer as streamed: the texts of all ``answer`` chunks, joined."""
         return "".join(self.texts(ChunkEnum.ANSWER))
 
-    def texts(self, kind: ChunkEnum) -> list[str]:
-        """Return the texts of all chunks of one type."""
+    def texts(self, kind: ChunkEnum = ChunkEnum.ANSWER) -> list[str]:
+        """Return the texts of all chunks of one type; without one, those of the answer."""
         return [str(chunk.chunk) for chunk in self.chunks if chunk.chunk_type is kind]
 
 
