@@ -114,3 +114,17 @@ def test_what_is_wrong_is_told_and_nothing_is_drawn(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert not (tmp_path / "flows.svg").exists()
+
+
+def test_a_flow_is_not_taken_for_the_name_of_a_file(tmp_path: Path) -> None:
+    result = check("config=my", "--svg", "second")
+
+    assert result.exit_code == 2
+    assert "write --flow second --svg second.svg" in result.output
+    assert not (tmp_path / "second").exists()
+
+
+def test_who_forgot_to_import_an_op_sees_what_is_imported_and_where_that_is_said() -> None:
+    result = check("config=my", "flow.first.flow_content=Zzzzzz()")
+
+    assert "nor does a module under `imports` (check_ops_xyz, as my.yaml:2 says)" in result.output

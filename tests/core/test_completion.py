@@ -76,6 +76,7 @@ def offered(line: str) -> list[str]:
         ("flowcore call se", ["search_flow"]),
         ("flowcore call -c conf/deep.yaml ", ["deep_flow"]),
         ("flowcore call -c my_", ["my_config", "my_other"]),
+        ("flowcore call -c my_config,my_other o", ["other_flow"]),
         ("flowcore call --config my_", ["my_config", "my_other"]),
         ("flowcore call --config=my_", ["--config=my_config", "--config=my_other"]),
         ("flowcore call search_flow -c my_config ", ["query=", "mode=", "deep="]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowcore.config import FlowConfig
-from flowcore.errors import ConfigError, OpDefinitionError, UnknownNameError
+from flowcore.errors import ConfigError, OpDefinitionError, UnknownNameError, did_you_mean
 from flowcore.flow import Flow
 from flowcore.op import Op, check_op
 from flowcore.plugins import PluginHost
@@ -65,7 +65,12 @@ def _compile(
     config: FlowConfig, plugins: PluginHost, given: Mapping[str, Op | Flow], faults: Faults
 ) -> dict[str, Flow]:
     flows: dict[str, Flow] = {}
-    ops, hint, language = plugins.catalog.ops, plugins.hint, config.language
+    ops, language = plugins.catalog.ops, config.language
+
+    def hint(name: str) -> str:
+        guess = plugins.hint(name) or did_you_mean(name, ops)
+        return plugins.hint(name) if guess else _what_is_loaded(config)
+
     for name, settings in config.flow.items():
         origin = config.origins.find(("flow", name, "flow_content"))
         with faults.noted():
@@ -78,6 +83,16 @@ def _compile(
                 raise ConfigError(f"flow {name!r} is in the configuration and given as an object")
             flows[name] = flow if isinstance(flow, Flow) else _flow_of(name, flow, language)
     return flows
+
+
+def _what_is_loaded(config: FlowConfig) -> str:
+    """Tell where an op could come from; the list of one file replaces that of another."""
+    modules, origin = ", ".join(config.imports), config.origins.find(("imports",))
+    where = f"{modules}, as {origin or 'the configuration'} says" if modules else "which is empty"
+    return (
+        "no installed plugin provides it, nor does a module under `imports` "
+        f"({where}); `flowcore plugins` lists the plugins"
+    )
 
 
 def _check_names(op: UserOp, flow: Flow, config: FlowConfig, origin: str) -> None:

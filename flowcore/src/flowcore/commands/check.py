@@ -39,6 +39,11 @@ def command(settings: tuple[str, ...], name: str | None, mermaid: bool, svg: Tex
     app.service().check(app)
     if name is not None and name not in app.flows:
         raise UnknownNameError("flow", name, app.flows)
+    if svg is not None and svg.name in app.flows:
+        raise click.UsageError(
+            f"--svg takes a file; for the flow {svg.name!r} write --flow {svg.name} "
+            f"--svg {svg.name}.svg"
+        )
     names = [name] if name is not None else [*app.flows]
     ops = {each: app.flows[each].op for each in names}
     # One alone needs no heading.

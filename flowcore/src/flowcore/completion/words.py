@@ -94,7 +94,7 @@ def codes(ctx: click.Context, start: str) -> Items:
 
 def _said(ctx: click.Context) -> Mapping[str, Any]:
     """Return what the configs say that the line has named so far."""
-    names = list(_given(ctx, "names"))
+    names = [name for names in _given(ctx, "names") for name in names.split(",") if name]
     said: list[str] = list(_given(ctx, "overrides"))
     for setting in (*_given(ctx, "settings"), *_given(ctx, "inputs"), *_given(ctx, "arguments")):
         key, _, value = setting.partition("=")
