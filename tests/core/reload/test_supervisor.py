@@ -102,6 +102,17 @@ def test_a_service_that_knows_no_handover_begins_when_the_one_before_has_ended(
     ]
 
 
+def test_a_module_is_loaded_anew_that_was_saved_twice_in_a_second_with_one_size(
+    running: Running, write: Write
+):
+    before = Path("plain_service.py").stat()
+    write("plain_service.py", PLUGIN.replace('"one"', '"two"'))
+    os.utime("plain_service.py", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    running.wait_for("two begins")
+
+    assert Path("plain_service.py").stat().st_size == before.st_size
+
+
 def test_it_serves_on_while_its_successor_cannot_be_loaded(running: Running, write: Write):
     write("plain_service.py", "1 / 0")
     running.wait_for("not reloaded, plain_service.py changed")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import cache_from_source
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -144,11 +145,11 @@ class Supervisor:
         self._watcher.watch(self._snapshot.folders)
         names = [_shown(path) for path in changes]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        self._start(f"{names[0]}{more} changed")
+        self._start(f"{names[0]}{more} changed", changes)
 
     # --- processes ---
 
-    def _start(self, because: str) -> None:
+    def _start(self, because: str, changes: Iterable[Path] = ()) -> None:
         if self._starting is not None:
             # What it has loaded is out of date before it serves.
             if self._starting.has_begun:
@@ -158,6 +159,7 @@ class Supervisor:
                 self._starting.process.kill()
             because = because or self._starting.because
             self._starting = None
+        _forget_compiled(changes)
         try:
             process, channel = start(self._command)
         except OSError as error:
@@ -291,6 +293,17 @@ def say_on_stderr(text: str) -> None:
         # In one piece, or what a child writes may come between.
         sys.stderr.write(f"flowcore: {text}\n")
         sys.stderr.flush()
+
+
+def _forget_compiled(paths: Iterable[Path]) -> None:
+    """Remove what Python has compiled of modules that have changed.
+
+    It looks at size and whole seconds only, and takes what was saved twice in one for the same.
+    """
+    for path in paths:
+        if path.suffix == ".py":
+            with suppress(OSError, NotImplementedError):
+                Path(cache_from_source(path)).unlink()
 
 
 def _ending(code: int) -> str:
