@@ -81,7 +81,9 @@ def launched(*arguments: str) -> Generator[Running]:
 
 
 @pytest.fixture
-def running(write: Write) -> Iterator[Running]:
+def running(write: Write, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    # Users have it write bytecode, which may be out of date.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     write("plain_service.py", PLUGIN)
     write("c.yaml", "imports: [plain_service]\nbackend: plain\n")
     with launched() as running:
