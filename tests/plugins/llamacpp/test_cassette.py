@@ -14,7 +14,7 @@ async def test_the_model_in_the_process_is_recorded_and_replayed(tmp_path: Path)
     }
     question = [Message(content="Name a color.")]
 
-    recorded = await cassette_llm(tmp_path / "c.yaml", wraps).achat(question)
+    recorded = await cassette_llm(tmp_path / "c.yaml", wraps, mode="once").achat(question)
     replayed = await cassette_llm(tmp_path / "c.yaml", wraps, mode="none").achat(question)
 
     assert recorded.content
