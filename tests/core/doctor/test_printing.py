@@ -33,8 +33,8 @@ def test_a_diagnosis_reads_without_colours(capsys: pytest.CaptureFixture[str]):
         " ! terminal warning: ASCII",
         "",
         "to do",
-        "  ✗ llm.other: mend it",
-        "  ! terminal: set PYTHONUTF8=1",
+        "  ✗ llm.other: broken; mend it",
+        "  ! terminal: ASCII; set PYTHONUTF8=1",
         "",
         "✗ not ready: 1 problem, 1 warning",
     ]

@@ -39,7 +39,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
         for found in to_do:
             console.print(
                 Text(f"  {marks[found.level]} ", style=_STYLES[found.level]),
-                Text(printable(f"{found.name}: {found.advice or 'see above'}")),
+                Text(printable(f"{found.name}: {_advice(found)}")),
                 sep="",
                 soft_wrap=True,
             )
@@ -64,6 +64,12 @@ def _table(findings: list[Finding], marks: Mapping[Level, str]) -> Table:
         row = [Text(marks[found.level], style=style), Text(printable(found.name), style="cyan")]
         table.add_row(*row, said, *([Text(_short(found.origin))] if found.origin else []))
     return table
+
+
+def _advice(found: Finding) -> str:
+    """Return what is wrong and what to do; the table may be far above."""
+    what = found.text.partition("\n")[0]
+    return f"{what}; {found.advice}" if found.advice else what
 
 
 def _verdict(diagnosis: Diagnosis) -> str:
