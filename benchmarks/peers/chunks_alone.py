@@ -38,7 +38,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         for n in range(1000)
     ]
     await send({"type": "http.response.start", "status": 200, "headers": EVENTS})
-    body = encoder.chunks(chunks, 1) + encoder.end(1001)
+    body = encoder.events(chunks, 1) + encoder.end(1001)
     await send({"type": "http.response.body", "body": body})
 
 

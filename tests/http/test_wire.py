@@ -29,7 +29,7 @@ AWKWARD_TEXTS = [
 
 
 def encode(*chunks: FlowStreamChunk) -> bytes:
-    return EventEncoder("run1").chunks(chunks, 7)
+    return EventEncoder("run1").events(chunks, 7)
 
 
 def decode(data: bytes) -> list[dict[str, object]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 from flowcore import FlowStreamChunk, OpEvent, Run, RunState
-from flowcore_http.wire import EventEncoder, split_events
+from flowcore_http.loop_turn import LoopTurn
+from flowcore_http.wire import EventEncoder, count_events, split_events
 
 
 class Budget:
@@ -39,13 +39,6 @@ class Budget:
     def exceeded(self) -> bool:
         """Whether more is kept than should be."""
         return self.used > self._total
-
-
-class _Batch(NamedTuple):
-    """Events that were encoded together; ``first`` is the sequence number of the first."""
-
-    first: int
-    data: bytes
 
 
 class Reader:
@@ -80,6 +73,7 @@ class Replay:
 
     Args:
         run: The run, which nobody else reads.
+        turn: The turn of the event loop, for all replays the same.
         budget: What is kept counts against it.
         delivered: Called whenever chunks were taken from the run.
 
@@ -90,23 +84,22 @@ class Replay:
         size: How many bytes of events are kept.
     """
 
-    def __init__(self, run: Run, budget: Budget, delivered: Callable[[], object]) -> None:
+    def __init__(
+        self, run: Run, turn: LoopTurn, budget: Budget, delivered: Callable[[], object]
+    ) -> None:
         self.run_id = run.id
         self.last = 0
         self.ended = False
+        self.size = 0
         self.encoder = EventEncoder(run.id)
-        self._receive: Callable[[Run], Sequence[Any]] = Run.receive_ready
-        self._encode: Callable[[Sequence[Any], int], bytes] = self.encoder.chunks
-        if run.trace is not None:
-            self._receive, self._encode = _receive_traced, self.encoder.items
+        run.encode_texts(self.encoder.text)
         self._run: Run | None = run
+        self._turn = turn
+        self._sent_in = -1
         self._budget = budget
         self._delivered = delivered
-        self._kept: deque[_Batch] = deque()
-        self.size = 0
+        self._kept: deque[bytes] = deque()  # events that were encoded together are kept together
         self._waiting: list[Reader] = []
-        self._resting = False
-        self._loop = asyncio.get_running_loop()
         budget.divide(1)
 
     async def read(self, reader: Reader) -> bytes:
@@ -124,7 +117,7 @@ class Replay:
     async def _wait(self, reader: Reader) -> None:
         run = self._run
         assert run is not None  # noqa: S101 - for the type checker: it has not ended
-        reader.wakeup = self._loop.create_future()
+        reader.wakeup = asyncio.get_running_loop().create_future()
         self._waiting.append(reader)
         run.listen(self._arrived)
         try:
@@ -138,24 +131,26 @@ class Replay:
 
     def _arrived(self) -> None:
         """Hand out what an op has just emitted, or let it wait for what comes right after it."""
-        if self._resting:
-            return
-        self._resting = True
-        self._loop.call_soon(self._look_again)
-        self._hand_out()
+        turn = self._turn
+        if self._sent_in != turn.number:
+            self._sent_in = turn.begin()
+            self._hand_out()
+        elif self._run is not None:
+            self._run.listen(None)
+            turn.at_end(self._hand_out_late)
 
-    def _look_again(self) -> None:
-        self._resting = False
-        if self._waiting and self._hand_out() and not self.ended:
-            self._resting = True
-            self._loop.call_soon(self._look_again)
+    def _hand_out_late(self) -> None:
+        if self._waiting and self._run is not None:
+            self._run.listen(self._arrived)
+            if self._hand_out() and not self.ended:
+                self._sent_in = self._turn.begin()
 
     def _hand_out(self) -> bool:
         """Take what there is and push it to those who wait; return whether there was anything."""
         before = self.last
-        if not self._take():
+        data = self._take()
+        if not data:
             return False
-        data = self._kept[-1].data
         for reader in tuple(self._waiting):
             pushed = reader.number == before and reader.push is not None and reader.push(data)
             if pushed:
@@ -168,22 +163,23 @@ class Replay:
             self._run.listen(None)
         return True
 
-    def _take(self) -> bool:
-        """Take what the run has emitted; return whether that was anything."""
-        if self._run is None:
-            return False
-        items = self._receive(self._run)
+    def _take(self) -> bytes:
+        """Take what the run has emitted; return its events, none if there was nothing."""
+        run = self._run
+        if run is None:
+            return b""
+        items = (run.trace or run).receive_ready()
         if items:
             self._delivered()
-        elif self._run.state is RunState.RUNNING:
-            return False
-        self._append(items)
-        return True
+        elif run.state is RunState.RUNNING:
+            return b""
+        return self._append(items, run)
 
     def finish(self) -> None:
         """Take what a run that has ended still holds, when nobody reads it."""
-        if self._run is not None and self._run.state is not RunState.RUNNING:
-            self._append(self._receive(self._run))
+        run = self._run
+        if run is not None and run.state is not RunState.RUNNING:
+            self._append((run.trace or run).receive_ready(), run)
 
     def discard(self) -> None:
         """Keep nothing any more."""
@@ -192,44 +188,39 @@ class Replay:
         self._kept.clear()
         self.size = 0
 
-    def _append(self, items: Sequence[object]) -> None:
-        assert self._run is not None  # noqa: S101 - for the type checker
-        first = self.last + 1
-        data = self._encode(items, first)
+    def _append(self, items: Sequence[FlowStreamChunk | OpEvent], run: Run) -> bytes:
+        data = self.encoder.events(items, self.last + 1)
         self.last += len(items)
-        if self._run.state is not RunState.RUNNING:
+        if run.state is not RunState.RUNNING:
             # What was received last is all that there was.
             self.last += 1
             data += self.encoder.end(self.last)
             self.ended = True
             self._run = None
-        self._kept.append(_Batch(first, data))
+        kept = self._kept
+        kept.append(data)
         self.size += len(data)
         self._budget.used += len(data)
-        share = self._budget.share
         # The newest stays in any case: it may hold the end mark.
-        while self.size > share and len(self._kept) > 1:
-            dropped = len(self._kept.popleft().data)
+        while self.size > self._budget.share and len(kept) > 1:
+            dropped = len(kept.popleft())
             self.size -= dropped
             self._budget.used -= dropped
+        return data
 
     def _after(self, number: int) -> bytes:
         wanted = number + 1
         parts: deque[bytes] = deque()
         end = self.last + 1
         # From the newest backwards, for most readers lack little.
-        for batch in reversed(self._kept):
+        for data in reversed(self._kept):
             if end <= wanted:
                 break
-            data = batch.data
-            if batch.first < wanted:
-                data = b"".join(split_events(data)[wanted - batch.first :])
+            first = end - count_events(data)
+            if first < wanted:
+                data = b"".join(split_events(data)[wanted - first :])  # noqa: PLW2901
             parts.appendleft(data)
-            end = batch.first
+            end = first
         if wanted < end <= self.last:
             parts.appendleft(self.encoder.gap(wanted, end - 1))
         return b"".join(parts)
-
-
-def _receive_traced(run: Run) -> Sequence[FlowStreamChunk | OpEvent]:
-    return [] if run.trace is None else run.trace.receive_ready()

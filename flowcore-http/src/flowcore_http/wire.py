@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from flowcore import FlowResponse, FlowStreamChunk, OpEvent
+from flowcore import ChunkEnum, FlowResponse, FlowStreamChunk, OpEvent
 
 COMMENT = b":\n"
 """Clients skip it; proxies see that the connection is alive."""
 
-_PLAIN_END = ',"done":false,"metadata":{}}\n\n'
+_PLAIN_TAIL = ',"done":false,"metadata":{}}\n\n'
 _EVENT_ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})")
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -37,8 +37,7 @@ class EventEncoder:
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._id = f"id:{run_id}-"
-        self._start = f'\ndata:{{"flow_id":{_encode_text(run_id)},"chunk_type":"'
-        self._prefixes: dict[str, str] = {}
+        self._heads: dict[str, str] = {}
 
     def opening(self, number: int) -> bytes:
         """Return how a stream begins, of which the client has all events up to ``number``.
@@ -47,40 +46,37 @@ class EventEncoder:
         """
         return f":\n{self._id}{number}\n".encode("ascii")
 
-    def chunks(self, chunks: Iterable[FlowStreamChunk], number: int) -> bytes:
-        """Return the events of all ``chunks``, joined to be sent as one write.
+    def text(self, text: str, kind: ChunkEnum) -> str:
+        """Return the event of a chunk that is nothing but a valid text, all but its id."""
+        head = self._heads.get(kind) or self._head(kind)
+        return f"{head}{encode_basestring_ascii(text)}{_PLAIN_TAIL}"
+
+    def events(self, items: Iterable[FlowStreamChunk | OpEvent | str], number: int) -> bytes:
+        """Return the events of all ``items``, joined to be sent as one write.
 
         Args:
-            chunks: The chunks.
+            items: Chunks, what ops have done, and what :meth:`text` has made of chunks.
             number: Sequence number of the first one.
         """
-        parts: list[str] = []
-        for chunk in chunks:
-            kind = chunk.chunk_type
-            prefix = self._prefixes.get(kind)
-            if prefix is None:
-                prefix = self._prefixes[kind] = f'{self._start}{kind}","chunk":'
-            payload = chunk.chunk
-            text = _encode_text(payload) if isinstance(payload, str) else encode_json(payload)
-            end = _PLAIN_END
-            if chunk.metadata or chunk.done:
-                done = "true" if chunk.done else "false"
-                end = f',"done":{done},"metadata":{encode_json(chunk.metadata)}}}\n\n'
-            parts += (self._id, str(number), prefix, text, end)
+        events: list[str] = []
+        for item in items:
+            rest = item if isinstance(item, str) else self._encode(item)
+            events.append(f"{self._id}{number}{rest}")
             number += 1
-        return "".join(parts).encode("ascii")
+        return "".join(events).encode("ascii")
 
-    def items(self, items: Iterable[FlowStreamChunk | OpEvent], number: int) -> bytes:
-        """Return the events of chunks and of ops, joined as :meth:`chunks` joins them."""
-        return b"".join(
-            self.op(item, place) if isinstance(item, OpEvent) else self.chunks([item], place)
-            for place, item in enumerate(items, number)
-        )
+    def _encode(self, item: FlowStreamChunk | OpEvent) -> str:
+        if isinstance(item, OpEvent):
+            return f"\nevent:op\ndata:{encode_json(asdict(item))}\n\n"
+        kind, payload = item.chunk_type, item.chunk
+        text = _encode_text(payload) if isinstance(payload, str) else encode_json(payload)
+        done = "true" if item.done else "false"
+        about = encode_json(item.metadata) if item.metadata else "{}"
+        return f'{self._head(kind)}{text},"done":{done},"metadata":{about}}}\n\n'
 
-    def op(self, event: OpEvent, number: int) -> bytes:
-        """Return the event which tells that an op has started or ended."""
-        about = encode_json(asdict(event))
-        return f"{self._id}{number}\nevent:op\ndata:{about}\n\n".encode("ascii")
+    def _head(self, kind: ChunkEnum) -> str:
+        head = f'\ndata:{{"flow_id":{_encode_text(self._run_id)},"chunk_type":"{kind}","chunk":'
+        return self._heads.setdefault(kind, head)
 
     def end(self, number: int) -> bytes:
         """Return the last event of a stream that came to its end."""
@@ -95,6 +91,11 @@ class EventEncoder:
         """
         about = encode_json({"flow_id": self._run_id, "first": first, "last": last})
         return f"{self._id}{last}\nevent:gap\ndata:{about}\n\n".encode("ascii")
+
+
+def count_events(data: bytes) -> int:
+    """Return how many events an encoder has joined."""
+    return data.count(b"\n\n")
 
 
 def split_events(data: bytes) -> list[bytes]:

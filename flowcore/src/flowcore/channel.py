@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -23,6 +23,8 @@ class OwnedChunk(NamedTuple):
 class Channel:
     """Carries chunks in order; a full channel makes the sender wait.
 
+    What waits may have another form than that of chunks: to the channel it is all the same.
+
     The bound counts chunks and bytes: the memory that a slow reader can claim is at most
     ``max_bytes``, and one chunk more for each op that sends at the same time.
 
@@ -40,7 +42,7 @@ class Channel:
         self.queued_bytes = 0
         self.waiting_senders = 0
         self.blocked_seconds = 0.0
-        self._queue: list[FlowStreamChunk] = []
+        self._queue: list[Any] = []
         self._max_chunks = max_chunks
         self._max_bytes = max_bytes
         self._drained: anyio.Event | None = None
@@ -48,7 +50,7 @@ class Channel:
         self._closed = False
         self._last: Sequence[FlowStreamChunk] = ()
 
-    def push(self, chunk: FlowStreamChunk, size: int) -> bool:
+    def push(self, chunk: object, size: int) -> bool:
         """Queue a chunk if there is room for it; return whether that is so."""
         if (
             self._closed
@@ -104,7 +106,7 @@ class Channel:
         self.queued_bytes = 0
         self.close()
 
-    async def receive(self) -> list[FlowStreamChunk]:
+    async def receive(self) -> list[Any]:
         """Wait for a chunk and return it with all others that are ready, in order.
 
         An empty list means the end. However this is cancelled, nothing is lost: it waits for a
@@ -130,14 +132,15 @@ class Channel:
         """
         self._notify = notify
 
-    def receive_ready(self) -> list[FlowStreamChunk]:
+    def receive_ready(self) -> list[Any]:
         """Return the chunks that are ready, in order, without waiting."""
         ready, self._queue = self._queue, []
         self.queued_bytes = 0
         if self._closed:
             ready += self._last
             self._last = ()
-        self._wake_senders()
+        if self._drained is not None:
+            self._wake_senders()
         return ready
 
     async def _wait_for_room(self) -> None:

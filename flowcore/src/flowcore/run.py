@@ -71,6 +71,7 @@ class Run:
     _ended_by = ""
     _drop_logged = False
     _failed_op = ""
+    _encode: Callable[[Any, ChunkEnum], object] | None = None
 
     def __init__(
         self,
@@ -121,6 +122,14 @@ class Run:
         if self.trace is not None:
             return self.trace.receive_ready_chunks()
         return self._channel.receive_ready()
+
+    def encode_texts(self, encode: Callable[[str, ChunkEnum], object]) -> None:
+        """Have chunks that are nothing but a text encoded in the step of the op that emits them.
+
+        Who reads the run gets what ``encode(text, type)`` returns in their place: text and type of
+        a chunk that is neither empty nor has metadata. It must be quick and raise nothing.
+        """
+        self._encode = encode
 
     def listen(self, notify: Callable[[], object] | None) -> None:
         """Have a function called whenever there is something to receive, instead of waiting for it.
@@ -196,7 +205,7 @@ class Run:
     # --- for ops, through their context ---
 
     def take(self, chunk: FlowStreamChunk) -> bool:
-        """Queue a copy of a chunk from an op, if it is a plain text and nothing is in its way.
+        """Queue what a chunk from an op says, if it is a plain text and nothing is in its way.
 
         Returns:
             Whether it is queued. If not, :meth:`accept` and :meth:`send` do what is to be done.
@@ -206,8 +215,10 @@ class Run:
         size = text_size(chunk)
         if not 0 < size <= self.limits.max_chunk_bytes:
             return False
-        kind = chunk.chunk_type
-        if not self._channel.push(text_chunk(chunk.chunk, self.id, kind), size):
+        text, kind = chunk.chunk, chunk.chunk_type
+        encode = self._encode
+        item = text_chunk(text, self.id, kind) if encode is None else encode(text, kind)
+        if not self._channel.push(item, size):
             return False
         self._last_data = monotonic()
         self.chunks += 1
