@@ -5,7 +5,7 @@
 # tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b", "T9"]
 # imports = "from flowcore import BaseAsyncOp, C, FlowStreamChunk"
 # repo = ["flowcore", "flowcore-http", "plugins/flowcore-openai"]
-# settings = "the defaults: Hypercorn on uvloop, no access log"
+# settings = "the defaults: Hypercorn on uvloop, no access log; ops send texts"
 # ///
 """flowcore with its default server."""
 

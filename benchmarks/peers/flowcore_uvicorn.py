@@ -5,7 +5,7 @@
 # tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b", "T9"]
 # imports = "from flowcore import BaseAsyncOp, C, FlowStreamChunk"
 # repo = ["flowcore", "flowcore-http[uvicorn]", "plugins/flowcore-openai"]
-# settings = "http.server=uvicorn, with httptools and uvloop; no access log"
+# settings = "http.server=uvicorn, with httptools and uvloop; no access log; ops send texts"
 # ///
 """flowcore with the optional server."""
 

@@ -13,6 +13,7 @@ from flowcore import (
     FlowApp,
     FlowContext,
     FlowStreamChunk,
+    RunFailedError,
 )
 from flowcore.testing import collect, run_op
 
@@ -183,27 +184,98 @@ async def test_a_chunk_is_copied_when_it_is_sent() -> None:
     assert [chunk.chunk for chunk in result.chunks] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
-async def test_a_sync_op_that_takes_the_async_method_is_told() -> None:
+async def test_a_text_is_sent_as_the_chunk_that_one_would_make_of_it() -> None:
+    texts = ["first", "中文", "", "a\ud83d", "x" * 10]
+    kinds = [ChunkEnum.ANSWER, ChunkEnum.THINK]
+
+    class TextOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            for kind in kinds:
+                for text in texts:
+                    await self.context.add_stream_text(text, kind)
+            await self.context.add_stream_text("last")
+
+    class ChunkOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            for kind in kinds:
+                for text in texts:
+                    chunk = FlowStreamChunk(chunk=text, chunk_type=kind)
+                    await self.context.add_stream_chunk(chunk)
+            await self.context.add_stream_chunk(FlowStreamChunk(chunk="last"))
+
+    sent, made = await run_op(TextOp()), await run_op(ChunkOp())
+
+    assert [(chunk.chunk_type, chunk.chunk) for chunk in sent.chunks] == [
+        (chunk.chunk_type, chunk.chunk) for chunk in made.chunks
+    ]
+    assert len(sent.chunks) == 9
+
+
+async def test_a_sync_op_sends_texts_from_its_thread() -> None:
     class SyncOp(BaseOp):
         def execute(self) -> None:
-            _ = self.context.add_stream_chunk(FlowStreamChunk(chunk="lost"))
+            self.context.add_stream_text_sync("hm", ChunkEnum.THINK)
+            self.context.add_stream_text_sync("so")
 
-    with pytest.raises(ChunkError, match="add_stream_chunk_sync"):
+    result = await run_op(SyncOp())
+
+    assert [(chunk.chunk_type, chunk.chunk) for chunk in result.chunks] == [
+        ("think", "hm"), ("answer", "so"),
+    ]  # fmt: skip
+
+
+async def test_an_error_text_ends_the_run_as_an_error_chunk_does() -> None:
+    class FailingOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await self.context.add_stream_text("no model", ChunkEnum.ERROR)
+
+    with pytest.raises(RunFailedError, match="no model"):
+        await run_op(FailingOp())
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        ({"a": 1}, "answer", "'text_op' emitted \"{'a': 1}\" as a text, which it is not"),
+        (None, "answer", "'None' as a text"),
+        ("hi", "anser", "a text of type 'anser'; types: think, answer, tool"),
+        ("hi", None, "a text of type 'None'"),
+        ("hi", [], r"a text of type '\[\]'"),
+    ],
+)
+async def test_what_is_no_text_or_of_no_type_is_refused(text: Any, kind: Any, told: str) -> None:
+    class TextOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await self.context.add_stream_text(text, kind)
+
+    with pytest.raises(ChunkError, match=told):
+        await run_op(TextOp())
+
+
+@pytest.mark.parametrize("method", ["add_stream_chunk", "add_stream_text"])
+async def test_a_sync_op_that_takes_the_async_method_is_told(method: str) -> None:
+    class SyncOp(BaseOp):
+        def execute(self) -> None:
+            getattr(self.context, method)(FlowStreamChunk(chunk="lost"))
+
+    with pytest.raises(ChunkError, match=f"{method}_sync"):
         await run_op(SyncOp())
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("add_chunk", "add_stream_chunk"), ("respnse", "response")]
+    ("typed", "meant"),
+    [("add_chunk", "add_stream_chunk"), ("add_text", "add_stream_text"), ("respnse", "response")],
 )
 async def test_what_a_context_has_is_suggested_to_who_misspells_it(typed: str, meant: str) -> None:
     with pytest.raises(AttributeError, match=f"has no '{typed}'.*did you mean '{meant}'"):
         await run_op(ProbeOp(lambda context: getattr(context, typed)))
 
 
-async def test_a_chunk_that_is_not_awaited_is_warned_of_by_the_name_that_was_typed() -> None:
+@pytest.mark.parametrize("method", ["add_stream_chunk", "add_stream_text"])
+async def test_what_is_not_awaited_is_warned_of_by_the_name_that_was_typed(method: str) -> None:
     class ForgetfulOp(BaseAsyncOp):
         async def async_execute(self) -> None:
-            self.context.add_stream_chunk(FlowStreamChunk(chunk="lost"))  # pyright: ignore[reportUnusedCoroutine]
+            getattr(self.context, method)(FlowStreamChunk(chunk="lost"))
 
-    with pytest.warns(RuntimeWarning, match=r"'FlowContext\.add_stream_chunk' was never awaited"):
+    with pytest.warns(RuntimeWarning, match=rf"'FlowContext\.{method}' was never awaited"):
         await run_op(ForgetfulOp())

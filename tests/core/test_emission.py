@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowcore import ChunkEnum, FlowStreamChunk
-from flowcore.emission import own_chunk, text_chunk, text_size
+from flowcore.emission import is_bare, own_chunk, text_chunk, text_size
 
 
 @pytest.mark.parametrize("text", ["a", "中文", "😀", " ", "\0\n", "x" * 10_000])
@@ -17,7 +17,8 @@ def test_the_quick_copy_of_a_plain_text_is_what_the_careful_one_is(
 ) -> None:
     chunk = FlowStreamChunk(chunk_type=kind, chunk=text)
 
-    quick = text_chunk(text, "run", kind), text_size(chunk)
+    assert is_bare(chunk)
+    quick = text_chunk(text, "run", kind), text_size(text, kind)
 
     assert quick == own_chunk(chunk, "run", "op")
 
@@ -41,12 +42,14 @@ def test_the_quick_copy_of_a_plain_text_is_what_the_careful_one_is(
     ids=repr,
 )
 def test_all_else_is_no_plain_text(fields: dict[str, Any]) -> None:
-    assert text_size(FlowStreamChunk(chunk="a").model_copy(update=fields)) == 0
+    chunk = FlowStreamChunk(chunk="a").model_copy(update=fields)
+
+    assert not (is_bare(chunk) and text_size(chunk.chunk, chunk.chunk_type))
 
 
 @pytest.mark.parametrize("thing", ["a", None, type("MyChunk", (FlowStreamChunk,), {})(chunk="a")])
-def test_what_is_no_chunk_or_one_of_a_class_of_its_own_is_no_plain_text(thing: object) -> None:
-    assert text_size(thing) == 0
+def test_what_is_no_chunk_or_one_of_a_class_of_its_own_is_no_bare_chunk(thing: object) -> None:
+    assert not is_bare(thing)
 
 
 def test_a_text_chunk_is_a_model_like_any_other() -> None:

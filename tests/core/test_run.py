@@ -448,7 +448,7 @@ async def test_a_text_in_place_of_a_chunk_is_refused_with_the_remedy() -> None:
             wrong: Any = "text"
             await self.context.add_stream_chunk(wrong)
 
-    with pytest.raises(ChunkError, match=r"FlowStreamChunk\(chunk="):
+    with pytest.raises(ChunkError, match=r"use context.add_stream_text\("):
         await run_op(TextOp())
 
 

@@ -16,7 +16,7 @@ CONFIG = """
 backend: http
 flow:
   echo: {flow_content: EchoOp()}
-  burst: {flow_content: BurstOp(), stream: true}
+  burst: {flow_content: "%s", stream: true}
   relay: {flow_content: RelayOp(), stream: true}
   pace: {flow_content: PaceOp(), stream: true}
   hold: {flow_content: HoldOp(), stream: true}
@@ -39,6 +39,13 @@ class EchoOp(BaseAsyncOp):
 class BurstOp(BaseAsyncOp):
     async def async_execute(self) -> None:
         for n in range(1000):
+            await self.context.add_stream_text(f"word {n} ")
+
+
+@C.register_op()
+class BurstOfChunksOp(BaseAsyncOp):
+    async def async_execute(self) -> None:
+        for n in range(1000):
             await self.context.add_stream_chunk(FlowStreamChunk(chunk=f"word {n} "))
 
 
@@ -56,14 +63,13 @@ class PaceOp(BaseAsyncOp):
         for n in range(self.context.n):
             if n:
                 await asyncio.sleep(self.context.interval)
-            now = f"{time.monotonic():.6f}"
-            await self.context.add_stream_chunk(FlowStreamChunk(chunk=now))
+            await self.context.add_stream_text(f"{time.monotonic():.6f}")
 
 
 @C.register_op()
 class HoldOp(BaseAsyncOp):
     async def async_execute(self) -> None:
-        await self.context.add_stream_chunk(FlowStreamChunk(chunk="hello"))
+        await self.context.add_stream_text("hello")
         await asyncio.sleep(3600)
 
 
@@ -72,7 +78,7 @@ class FloodOp(BaseAsyncOp):
     async def async_execute(self) -> None:
         text = "0" * self.context.size
         for _ in range(self.context.n):
-            await self.context.add_stream_chunk(FlowStreamChunk(chunk=text))
+            await self.context.add_stream_text(text)
 
 
 @C.register_op()
@@ -91,8 +97,8 @@ def pooled() -> int:
     )
 
 
-def serve(port: str, *settings: str) -> None:
+def serve(port: str, *settings: str, burst: str = "BurstOp()") -> None:
     """Serve the flows by flowcore's command."""
     upstream = os.environ.get("BENCH_UPSTREAM", "http://127.0.0.1:9/v1")
-    Path("bench.yaml").write_text(CONFIG % (ELEVEN, upstream), encoding="utf-8")
+    Path("bench.yaml").write_text(CONFIG % (burst, ELEVEN, upstream), encoding="utf-8")
     main(["config=bench.yaml", f"http.port={port}", *settings])

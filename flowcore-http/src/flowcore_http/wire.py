@@ -58,11 +58,11 @@ class EventEncoder:
             items: Chunks, what ops have done, and what :meth:`text` has made of chunks.
             number: Sequence number of the first one.
         """
-        events: list[str] = []
-        for item in items:
-            rest = item if isinstance(item, str) else self._encode(item)
-            events.append(f"{self._id}{number}{rest}")
-            number += 1
+        start, encode = self._id, self._encode
+        events = [
+            f"{start}{place}{item if isinstance(item, str) else encode(item)}"
+            for place, item in enumerate(items, number)
+        ]
         return "".join(events).encode("ascii")
 
     def _encode(self, item: FlowStreamChunk | OpEvent) -> str:

@@ -7,16 +7,20 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
+from flowcore.emission import chunk_of_text, is_bare
 from flowcore.errors import ChunkError, did_you_mean
 from flowcore.run import Run
-from flowcore.schema import FlowResponse, FlowStreamChunk
+from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 from flowcore.worker import from_worker, is_worker
 
 _set = object.__setattr__
 """Sets the context's own attributes, for which its ``__setattr__`` has to look first."""
 
 
-_OWN = ("add_stream_chunk", "add_stream_chunk_sync", "flow_id", "response")
+_OWN = (
+    *("add_stream_chunk", "add_stream_chunk_sync", "add_stream_text", "add_stream_text_sync"),
+    *("flow_id", "response"),
+)
 """What ops use of a context besides its values, for who misspells it."""
 
 
@@ -66,9 +70,26 @@ class FlowContext:
             raise ChunkError("a sync op sends chunks with context.add_stream_chunk_sync(…)")
         return self._send(chunk)
 
+    def add_stream_text(
+        self, text: str, chunk_type: ChunkEnum = ChunkEnum.ANSWER
+    ) -> Coroutine[Any, Any, None]:
+        """Send a text to the caller: what :meth:`add_stream_chunk` does, without making a chunk.
+
+        Args:
+            text: What is sent.
+            chunk_type: ``answer``, or ``think``; an ``error`` ends the run as failed.
+
+        Raises:
+            RunFailedError: If it is an error; let it pass.
+            ChunkError: If this is no text, or a sync op calls this: it would be lost.
+        """
+        if is_worker():
+            raise ChunkError("a sync op sends texts with context.add_stream_text_sync(…)")
+        return self._send_text(text, chunk_type)
+
     async def _send(self, chunk: FlowStreamChunk) -> None:
         run = self._run
-        if run.take(chunk):
+        if is_bare(chunk) and run.take(chunk.chunk, chunk.chunk_type):
             _set(self, "emitted", self.emitted + 1)
             return
         accepted = run.accept(chunk, self._op)
@@ -79,12 +100,23 @@ class FlowContext:
             _set(self, "emitted", self.emitted + 1)
             await run.send(owned, self._op)
 
+    async def _send_text(self, text: str, kind: ChunkEnum) -> None:
+        if self._run.take(text, kind):
+            _set(self, "emitted", self.emitted + 1)
+        else:
+            await self._send(chunk_of_text(text, kind, self._op))
+
     # Python names the coroutine where `await` was forgotten.
     _send.__qualname__ = add_stream_chunk.__qualname__
+    _send_text.__qualname__ = add_stream_text.__qualname__
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""
         from_worker(self._send, chunk)
+
+    def add_stream_text_sync(self, text: str, chunk_type: ChunkEnum = ChunkEnum.ANSWER) -> None:
+        """Blocking twin of :meth:`add_stream_text`, for the ``execute`` of a sync op."""
+        from_worker(self._send_text, text, chunk_type)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a value, or ``default`` where there is none."""

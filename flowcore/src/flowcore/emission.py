@@ -28,27 +28,46 @@ def check_chunk(chunk: object, op: str) -> None:
     if not isinstance(chunk, FlowStreamChunk):
         raise ChunkError(
             f"op {op!r} emitted {str(chunk)[:100]!r}, which is not a FlowStreamChunk; "
-            "for a text write FlowStreamChunk(chunk=…)"
+            "for a text use context.add_stream_text(…)"
         )
     if chunk.chunk_type == ChunkEnum.ERROR:
         text = plain_text(chunk.chunk) or "the op reported an error"
         raise RunFailedError(text, chunk.metadata)
 
 
-def text_size(chunk: object) -> int:
-    """Return the size in bytes of a chunk that is nothing but a text, which is not empty; else 0.
+def is_bare(chunk: object) -> bool:
+    """Whether this is a chunk that has nothing but its type and its payload, as most have."""
+    if type(chunk) is not FlowStreamChunk:
+        return False
+    fields = chunk.__dict__  # one look into a model instead of two
+    return fields["done"] is False and fields["metadata"] == {}
 
-    Most chunks are such. :func:`text_chunk` copies them, for they need no check.
+
+def text_size(payload: object, kind: object) -> int:
+    """Return the size in bytes of what a bare chunk says if it is a valid text; else 0.
+
+    Such a chunk needs no check, and :func:`text_chunk` copies it.
     """
-    if (
-        type(chunk) is FlowStreamChunk
-        and type(text := chunk.chunk) is str
-        and (chunk.chunk_type is _ANSWER or chunk.chunk_type is _THINK)
-        and chunk.done is False
-        and chunk.metadata == {}
-    ):
-        return utf8_size(text)
+    if type(payload) is str and (kind is _ANSWER or kind is _THINK):
+        return len(payload) if payload.isascii() else utf8_size(payload)
     return 0
+
+
+def chunk_of_text(text: object, kind: ChunkEnum, op: str) -> FlowStreamChunk:
+    """Return a text as a chunk.
+
+    Raises:
+        ChunkError: If it is no text, or there are no chunks of this type.
+    """
+    if not isinstance(text, str):
+        raise ChunkError(
+            f"op {op!r} emitted {str(text)[:100]!r} as a text, which it is not; "
+            "for other payloads use context.add_stream_chunk(FlowStreamChunk(…))"
+        )
+    if kind not in tuple(ChunkEnum):
+        types = ", ".join(ChunkEnum)
+        raise ChunkError(f"op {op!r} emitted a text of type {str(kind)[:100]!r}; types: {types}")
+    return FlowStreamChunk(chunk=text, chunk_type=kind)
 
 
 def utf8_size(text: str) -> int:

@@ -68,6 +68,7 @@ class Run:
     _stopped_by: Exception | None = None
     returned_by = ""
     _answered = False
+    _flowing = False  # whether a text has but to be queued
     _ended_by = ""
     _drop_logged = False
     _failed_op = ""
@@ -171,6 +172,7 @@ class Run:
             self._stop()
 
     def _stop(self) -> None:
+        self._flowing = False
         self._cancelled = monotonic()
         self._scope.cancel()
 
@@ -204,20 +206,17 @@ class Run:
 
     # --- for ops, through their context ---
 
-    def take(self, chunk: FlowStreamChunk) -> bool:
-        """Queue what a chunk from an op says, if it is a plain text and nothing is in its way.
+    def take(self, payload: Any, kind: ChunkEnum) -> bool:
+        """Queue what a bare chunk from an op says, if it is a text and nothing is in its way.
 
         Returns:
             Whether it is queued. If not, :meth:`accept` and :meth:`send` do what is to be done.
         """
-        if self._ended_by or self._cancelled or self._watched or not self.chunks:
-            return False
-        size = text_size(chunk)
+        size = text_size(payload, kind) if self._flowing else 0
         if not 0 < size <= self.limits.max_chunk_bytes:
             return False
-        text, kind = chunk.chunk, chunk.chunk_type
         encode = self._encode
-        item = text_chunk(text, self.id, kind) if encode is None else encode(text, kind)
+        item = text_chunk(payload, self.id, kind) if encode is None else encode(payload, kind)
         if not self._channel.push(item, size):
             return False
         self._last_data = monotonic()
@@ -240,6 +239,7 @@ class Run:
         """
         check_chunk(chunk, op)
         if chunk.chunk_type == ChunkEnum.DONE:
+            self._flowing = False
             self._ended_by = f"the done chunk of op {op!r}"
             return []
         if self._ended_by:
@@ -250,6 +250,7 @@ class Run:
         self._last_data = monotonic()
         if not self.chunks:
             self.first_chunk_at = time()
+            self._flowing = not (self._watched or self._cancelled)
         self.chunks += len(accepted)
         if self.observer is not None:
             for item in accepted:
@@ -356,6 +357,7 @@ class Run:
             last = [self.failure]
         self.error = error
         self.state = state
+        self._flowing = False
         self._ended_by = self._ended_by or "the end of the run"
         self.ended_at = time()
         self._channel.close(last)

@@ -1,12 +1,12 @@
 # /// script
 # dependencies = ["uvicorn[standard]==0.54.0"]
 # [tool.bench]
-# title = "limit: flowcore's chunks and encoder alone, on uvicorn"
+# title = "limit: flowcore's encoder alone, on uvicorn"
 # tasks = ["T1"]
 # repo = ["flowcore", "flowcore-http"]
 # settings = "uvicorn[standard]: uvloop, httptools; access log off; all events in one send"
 # ///
-"""What a burst costs without op, run and queue: making the chunks, and encoding them."""
+"""What a burst costs without op, run and queue: making the texts, and encoding them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import uvicorn
 
-from flowcore import FlowStreamChunk
+from flowcore import ChunkEnum
 from flowcore_http.wire import EventEncoder
 
 EVENTS = [(b"content-type", b"text/event-stream")]
@@ -33,12 +33,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
     encoder = EventEncoder(uuid4().hex)
-    chunks = [
-        FlowStreamChunk(flow_id="0" * 32, chunk=f"word {n} ")  # as an op makes them
-        for n in range(1000)
-    ]
+    texts = [encoder.text(f"word {n} ", ChunkEnum.ANSWER) for n in range(1000)]
     await send({"type": "http.response.start", "status": 200, "headers": EVENTS})
-    body = encoder.events(chunks, 1) + encoder.end(1001)
+    body = encoder.events(texts, 1) + encoder.end(1001)
     await send({"type": "http.response.body", "body": body})
 
 
