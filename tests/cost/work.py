@@ -56,6 +56,7 @@ class PacedOp(BaseAsyncOp):
         for _ in range(self.context.count):
             await Client.has_read.wait()
             Client.has_read.clear()
+            await asyncio.sleep(0.002)  # longer than chunks are joined that follow each other
             await self.context.add_stream_chunk(FlowStreamChunk(chunk="hello "))
 
 

@@ -108,5 +108,5 @@ class FlowRoute:
         return run
 
 
-def _nothing() -> None:
+def _nothing(_: float) -> None:
     pass

@@ -7,7 +7,6 @@ reasons that flowcore does not know share one value.
 from __future__ import annotations
 
 import os
-import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
@@ -167,7 +166,7 @@ class Metrics:
         if run.abandoned:
             self._abandoned.labels(flow).inc()
 
-    def gap_meter(self, run: Run) -> Callable[[], None]:
+    def gap_meter(self, run: Run) -> Callable[[float], None]:
         """Return what is to be called at each delivery of chunks of ``run``."""
         return _GapMeter(self._tally(run).gaps).delivered
 
@@ -294,8 +293,8 @@ class _GapMeter:
         self._tally = tally
         self._last = 0.0
 
-    def delivered(self) -> None:
-        last, self._last = self._last, (now := time.monotonic())
+    def delivered(self, now: float) -> None:
+        last, self._last = self._last, now
         if last:
             self._tally.add(now - last)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from flowcore import FlowStreamChunk, OpEvent, Run, RunState
-from flowcore_http.loop_turn import LoopTurn
 from flowcore_http.wire import EventEncoder, count_events, split_events
+
+_JOINED_SECONDS = 0.001
+"""How soon after other chunks those come that are sent together, in the event loop's next turn."""
 
 
 class Budget:
@@ -65,17 +68,17 @@ class Reader:
 class Replay:
     """The events of one run, numbered from 1.
 
-    While somebody waits for events, chunks are taken from the run and encoded in the very step in
-    which an op emits them, and pushed to those who wait; more chunks that come before the event
-    loop's next turn are taken together in that. So a chunk that comes alone is on its way at once,
+    While somebody waits for events, chunks are taken from the run in the very step in which an op
+    emits them, and pushed to those who wait; those that come within a millisecond after that are
+    taken together in the event loop's next turn. So a chunk that comes alone is on its way at once,
     and many that come together are one write. While nobody waits, the run is not read: it goes on
     as fast as its fastest reader reads.
 
     Args:
         run: The run, which nobody else reads.
-        turn: The turn of the event loop, for all replays the same.
         budget: What is kept counts against it.
-        delivered: Called whenever chunks were taken from the run.
+        delivered: Called with the time, by the monotonic clock, whenever chunks were taken from the
+            run.
 
     Attributes:
         run_id: Identifier of the run.
@@ -84,9 +87,7 @@ class Replay:
         size: How many bytes of events are kept.
     """
 
-    def __init__(
-        self, run: Run, turn: LoopTurn, budget: Budget, delivered: Callable[[], object]
-    ) -> None:
+    def __init__(self, run: Run, budget: Budget, delivered: Callable[[float], object]) -> None:
         self.run_id = run.id
         self.last = 0
         self.ended = False
@@ -94,8 +95,7 @@ class Replay:
         self.encoder = EventEncoder(run.id)
         run.encode_texts(self.encoder.text)
         self._run: Run | None = run
-        self._turn = turn
-        self._sent_in = -1
+        self._taken_at = 0.0
         self._budget = budget
         self._delivered = delivered
         self._kept: deque[bytes] = deque()  # events that were encoded together are kept together
@@ -108,7 +108,7 @@ class Replay:
         However this is cancelled, nothing is lost. Where events in between are no longer kept, the
         first one is a ``gap``. Nothing is returned where the last events were pushed.
         """
-        if self.last == reader.number and not self.ended and not self._hand_out():
+        if self.last == reader.number and not self.ended and not self._hand_out(monotonic()):
             await self._wait(reader)
         data = self._after(reader.number)
         reader.number = self.last
@@ -131,24 +131,22 @@ class Replay:
 
     def _arrived(self) -> None:
         """Hand out what an op has just emitted, or let it wait for what comes right after it."""
-        turn = self._turn
-        if self._sent_in != turn.number:
-            self._sent_in = turn.begin()
-            self._hand_out()
+        now = monotonic()
+        if now - self._taken_at >= _JOINED_SECONDS:
+            self._hand_out(now)
         elif self._run is not None:
             self._run.listen(None)
-            turn.at_end(self._hand_out_late)
+            asyncio.get_running_loop().call_soon(self._hand_out_joined)
 
-    def _hand_out_late(self) -> None:
+    def _hand_out_joined(self) -> None:
         if self._waiting and self._run is not None:
             self._run.listen(self._arrived)
-            if self._hand_out() and not self.ended:
-                self._sent_in = self._turn.begin()
+            self._hand_out(monotonic())
 
-    def _hand_out(self) -> bool:
+    def _hand_out(self, now: float) -> bool:
         """Take what there is and push it to those who wait; return whether there was anything."""
         before = self.last
-        data = self._take()
+        data = self._take(now)
         if not data:
             return False
         for reader in tuple(self._waiting):
@@ -163,14 +161,15 @@ class Replay:
             self._run.listen(None)
         return True
 
-    def _take(self) -> bytes:
+    def _take(self, now: float) -> bytes:
         """Take what the run has emitted; return its events, none if there was nothing."""
         run = self._run
         if run is None:
             return b""
         items = (run.trace or run).receive_ready()
         if items:
-            self._delivered()
+            self._taken_at = now
+            self._delivered(now)
         elif run.state is RunState.RUNNING:
             return b""
         return self._append(items, run)

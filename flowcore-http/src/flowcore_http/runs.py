@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from flowcore import FlowStreamChunk, Grace, Run, RunState
-from flowcore_http.loop_turn import LoopTurn
 from flowcore_http.replay import Budget, Replay
 from flowcore_http.settings import ReplaySettings
 
@@ -127,7 +126,6 @@ class RunRegister:
     def __init__(self, settings: ReplaySettings) -> None:
         self._seconds = settings.seconds
         self._budget = Budget(settings.total_bytes, settings.bytes_per_run)
-        self._turn = LoopTurn()
         self._records: dict[str, RunRecord] = {}
         self._shelves: dict[str, _Shelf] = {}
         self._cleaning: asyncio.TimerHandle | None = None
@@ -138,7 +136,7 @@ class RunRegister:
         caller: str,
         *,
         on_disconnect: Literal["cancel"] | Grace = "cancel",
-        delivered: Callable[[], object] | None = None,
+        delivered: Callable[[float], object] | None = None,
     ) -> RunRecord:
         """Record a run that was just started.
 
@@ -149,9 +147,7 @@ class RunRegister:
             delivered: Called whenever chunks are taken from the run; None if the run is not read
                 as a stream of events.
         """
-        replay = None
-        if delivered is not None:
-            replay = Replay(run, self._turn, self._budget, delivered)
+        replay = None if delivered is None else Replay(run, self._budget, delivered)
         record = self._records[run.id] = RunRecord(run, caller, replay, on_disconnect)
         self._budget.used += _RECORD_BYTES
         run.add_done_callback(self._end)
@@ -191,7 +187,6 @@ class RunRegister:
         for shelf in tuple(self._shelves.values()):
             while shelf.due:
                 self._drop(shelf)
-        self._turn = LoopTurn()
 
     def _end(self, run: Run) -> None:
         record = self._records[run.id]

@@ -133,15 +133,17 @@ class Answer(RequestResponseCycle):
 
     def write_now(self, data: bytes) -> bool:
         """Send a part of the body, if nothing of the answer waits to be sent."""
+        transport = self.transport
         if (
-            self.is_silent
+            not self.response_started
+            or self._unsent
             or self.disconnected
             or self.response_complete
             or not data
-            or self.transport.get_write_buffer_size()
+            or transport.get_write_buffer_size()
         ):
             return False
-        self.transport.write(self._framed(data, more_body=True))
+        transport.write(self._framed(data, more_body=True))
         return True
 
     def _send_head(self) -> None:
