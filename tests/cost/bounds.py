@@ -31,8 +31,8 @@ BOUNDS = {
     "a chunk of a burst": Cost(13.5, 10.1, 0.02, 0, 20),
     "a run of one op": Cost(191, 119, 3, 0, 154),
     "one more op of a run": Cost(21.5, 19, 0, 0, 27.5),
-    "a chunk of a burst over HTTP": Cost(13.7, 11.3, 0.03, 0.01, 22),
-    "a chunk at pace over HTTP": Cost(82, 60, 3.2, 1, 65),
+    "a chunk of a burst over HTTP": Cost(11, 9.8, 0.02, 0.01, 15),
+    "a chunk at pace over HTTP": Cost(116, 95, 4.2, 1, 73),
     "a request": Cost(890, 640, 11, 2, 720),
     "a stream of one chunk": Cost(1055, 865, 13, 5, 900),
     # One send is the model server's, and so is one handle.
