@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -191,7 +190,7 @@ class FlowApp:
 
     async def _own(self, run: Run, flow: Flow) -> None:
         try:
-            await run.execute(partial(flow.execute, run))
+            await run.execute(flow.execute)
         except Exception:
             # One run must never take the others along, not even by a fault of ours.
             logger.exception("run %s of flow %r ended by a fault of flowcore", run.id, run.flow)

@@ -16,7 +16,7 @@ from flowcore.cleanup import Cleanup
 from flowcore.emission import check_chunk, own_answer, own_pieces, text_chunk, text_size
 from flowcore.ending import RunState, cancelled_chunk, error_chunk, warn_of_lost_value
 from flowcore.errors import ChunkError, RunCancelledError, RunTimeoutError
-from flowcore.failure import error_text, outcome
+from flowcore.failure import error_text, failure_of
 from flowcore.limits import RunLimits
 from flowcore.logs import running
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
@@ -268,8 +268,8 @@ class Run:
 
     # --- for the app ---
 
-    async def execute(self, body: Callable[[], Awaitable[object]]) -> None:
-        """Run ``body`` to one of the three endings; called once, by the app, in a task of its own.
+    async def execute(self, body: Callable[[Run], Awaitable[object]]) -> None:
+        """Run ``body(run)`` to one of the three endings; called once, in a task of its own.
 
         Whatever the body does, this raises nothing but the cancellation of its task. What it makes
         of a cancellation, such as to return, does not change that it was cancelled.
@@ -281,7 +281,11 @@ class Run:
             self.observer.run_started(self)
         try:
             with self._scope:
-                error = await outcome(body)
+                try:
+                    with self.cleanup.enclosed():
+                        await body(self)
+                except BaseException as raised:  # noqa: BLE001
+                    error = failure_of(raised)
                 if not self._cancelled:
                     state = RunState.DONE if error is None else RunState.FAILED
                 elif error is not None and not self.abandoned:
