@@ -187,7 +187,7 @@ class ParallelOp(Op):
             if group.cancel_scope.cancel_called or anyio.current_effective_deadline() == -inf:
                 text = "run %s: op %r failed while it was cancelled: %s"
                 logger.warning(text, run.id, op.name, error_text(error))
-            failure = failure or error
+            failure = error if failure is None else failure
             run.cleanup.begin(self, failure)
             group.cancel_scope.cancel()
 

@@ -277,23 +277,27 @@ class Run:
         state = RunState.CANCELLED
         error: Exception | None = None
         running.set((self.id, self.flow))
-        if self.observer is not None:
-            self.observer.run_started(self)
         try:
-            with self._scope:
-                try:
-                    with self.cleanup.enclosed():
-                        await body(self)
-                except BaseException as raised:  # noqa: BLE001
-                    error = failure_of(raised)
-                if not self._cancelled:
-                    state = RunState.DONE if error is None else RunState.FAILED
-                elif error is not None and not self.abandoned:
-                    text = "run %s was cancelled, and then an op raised %s"
-                    logger.warning(text, self.id, error_text(error), exc_info=error)
-                    error = None
-        finally:
-            self._end(state, error)
+            try:
+                if self.observer is not None:
+                    self.observer.run_started(self)
+                with self._scope:
+                    try:
+                        with self.cleanup.enclosed():
+                            await body(self)
+                    except BaseException as raised:  # noqa: BLE001
+                        error = failure_of(raised)
+                    if not self._cancelled:
+                        state = RunState.DONE if error is None else RunState.FAILED
+                    elif error is not None and not self.abandoned:
+                        text = "run %s was cancelled, and then an op raised %s"
+                        logger.warning(text, self.id, error_text(error), exc_info=error)
+                        error = None
+            finally:
+                self._end(state, error)
+        except Exception:
+            # One run must never take the others along, not even by a fault of ours.
+            logger.exception("run %s of flow %r ended by a fault of flowcore", self.id, self.flow)
 
     def check_deadlines(self) -> None:
         """Stop the run if one of its deadlines has passed; the app calls this now and then."""
