@@ -20,6 +20,7 @@ from flowcore import (
     FlowApp,
     FlowStreamChunk,
     Op,
+    Run,
     RunCancelledError,
     RunFailedError,
     RunState,
@@ -211,7 +212,17 @@ class OddError(BaseException):
     """What neither Exception nor the event loop knows."""
 
 
-@pytest.mark.parametrize("error", [OddError("odd"), GeneratorExit("odd"), SystemExit("odd")])
+class FalseError(Exception):
+    """What is as good as nothing to an ``if``."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+ODD_ERRORS = [OddError("odd"), GeneratorExit("odd"), SystemExit("odd"), FalseError("odd")]
+
+
+@pytest.mark.parametrize("error", ODD_ERRORS, ids=repr)
 @pytest.mark.parametrize("parallel", [True, False])
 async def test_whatever_an_op_raises_ends_its_own_run_only(
     error: BaseException, parallel: bool
@@ -940,7 +951,7 @@ async def test_200_streams_of_one_flow_run_at_once_and_stay_apart() -> None:
 
 
 async def test_a_run_leaves_running_exactly_once_and_tells_observers_of_it() -> None:
-    from flowcore import Run, hookimpl
+    from flowcore import hookimpl
 
     class Watch:
         def __init__(self) -> None:
@@ -962,6 +973,25 @@ async def test_a_run_leaves_running_exactly_once_and_tells_observers_of_it() -> 
         ("failed", RunState.FAILED),
         ("cancelled", RunState.CANCELLED),
     ]
+
+
+async def test_a_fault_in_what_is_called_at_the_end_of_a_run_is_logged_and_takes_no_other_along(
+    log: Log,
+) -> None:
+    def fail(run: Run) -> None:
+        raise LookupError(f"after {run.state}")
+
+    async with FlowApp({}, flows={"short": TalkOp(), "long": ForeverOp({})}) as app:
+        with anyio.fail_after(5):
+            async with app.stream("long") as chunks:
+                run = app.start("short", {})
+                run.add_done_callback(fail)
+                await run.wait()
+                await anyio.wait_all_tasks_blocked()
+                assert (await anext(chunks)).chunk == "x" * 10
+
+    assert run.state is RunState.DONE
+    assert f"run {run.id} of flow 'short' ended by a fault of flowcore" in "\n".join(log())
 
 
 # --- values that are lost

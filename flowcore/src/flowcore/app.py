@@ -6,9 +6,9 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import anyio
 
@@ -75,7 +75,7 @@ class FlowApp:
         self.backends, self.flows = assemble(self.config, self.plugins, flows or {})
         self.runs: dict[str, Run] = {}
         self.abandoned_runs = 0
-        self._deaf: dict[str, Run] = {}
+        self._deaf: WeakSet[Run] = WeakSet()  # as long as their tasks
         self._observer = self.plugins.observer()
         self._limits = {name: self._limits_of(flow) for name, flow in self.flows.items()}
         self._tasks: RunTasks | None = None
@@ -116,7 +116,7 @@ class FlowApp:
         try:
             if tasks is not None:
                 self._stop_watching()
-                for run in self._deaf.values():
+                for run in self._deaf:
                     ops = ", ".join(repr(op.name) for op in run.active_ops)
                     text = "run %s of flow %r: waiting for op %s, which ignores its cancellation"
                     logger.warning(text, run.id, run.flow, ops)
@@ -169,14 +169,14 @@ class FlowApp:
         self.runs[run.id] = run
         run.add_done_callback(self._forget)
         self._watchdog.wake()
-        self._tasks.start(self._own, run, template, name=f"flowcore run {run.id}")
+        self._tasks.start(run.execute, template.execute, name=f"flowcore run {run.id}")
         return run
 
     def _forget(self, run: Run) -> None:
         del self.runs[run.id]
         if run.abandoned:
             self.abandoned_runs += 1
-            self._deaf[run.id] = run
+            self._deaf.add(run)
         if self._tasks is None:
             self._stop_watching()
 
@@ -188,15 +188,6 @@ class FlowApp:
     async def _watch(self) -> None:
         with self._watching:
             await self._watchdog.watch()
-
-    async def _own(self, run: Run, flow: Flow) -> None:
-        try:
-            await run.execute(partial(flow.execute, run))
-        except Exception:
-            # One run must never take the others along, not even by a fault of ours.
-            logger.exception("run %s of flow %r ended by a fault of flowcore", run.id, run.flow)
-        finally:
-            self._deaf.pop(run.id, None)
 
     async def execute(self, flow: str, /, **inputs: Any) -> FlowResponse:
         """Run a flow to its end and return its answer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -48,19 +48,26 @@ class BaseAsyncOp(UserOp):
         """Called once, after the last try, with its error; to override it is to have a fallback."""
         raise error
 
-    async def _attempt(self) -> Any:
+    def _attempt(self) -> Awaitable[Any]:
+        cls = type(self)
+        if (
+            cls.async_before_execute is BaseAsyncOp.async_before_execute
+            and cls.async_after_execute is BaseAsyncOp.async_after_execute
+        ):
+            return self.async_execute()  # each coroutine around it costs at each of its wake-ups
+        return self._all_stages()
+
+    async def _all_stages(self) -> Any:
         await self.async_before_execute()
         result = await self.async_execute()
-        if result is not None:
-            self.run.returned_by = self.name
         await self.async_after_execute()
         return result
 
     def _has_fallback(self) -> bool:
         return type(self).async_default_execute is not BaseAsyncOp.async_default_execute
 
-    async def _fall_back(self, error: Exception) -> Any:
-        return await self.async_default_execute(error)
+    def _fall_back(self, error: Exception) -> Awaitable[Any]:
+        return self.async_default_execute(error)
 
 
 class BaseOp(UserOp):
@@ -107,22 +114,20 @@ class BaseOp(UserOp):
 
         return from_worker(enclosed)
 
-    async def _attempt(self) -> Any:
-        return await self._in_thread(self._attempt_here)
+    def _attempt(self) -> Awaitable[Any]:
+        return self._in_thread(self._all_stages)
 
-    def _attempt_here(self) -> Any:
+    def _all_stages(self) -> Any:
         self.before_execute()
         result = self.execute()
-        if result is not None:
-            self.run.returned_by = self.name
         self.after_execute()
         return result
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await run_in_worker(function, self.run.resources.threads)
+    def _in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        return run_in_worker(function, self.run.resources.threads)
 
     def _has_fallback(self) -> bool:
         return type(self).default_execute is not BaseOp.default_execute
 
-    async def _fall_back(self, error: Exception) -> Any:
-        return await self._in_thread(partial(self.default_execute, error))
+    def _fall_back(self, error: Exception) -> Awaitable[Any]:
+        return self._in_thread(partial(self.default_execute, error))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import cast
 
 import anyio
 from pydantic_core import ValidationError
@@ -15,35 +15,29 @@ from flowcore.payload import repair_surrogates
 MAX_TEXT_CHARS = 10_000
 
 
-async def outcome(body: Callable[[], Awaitable[object]]) -> Exception | None:
-    """Await ``body()`` and return why it failed, or None.
+def failure_of(error: BaseException) -> Exception:
+    """Return as what a run, or a part of it, fails in which ``error`` was raised.
 
-    Only a cancellation of the caller itself passes. All else is a failure, also what is no
-    ``Exception``: an op that calls a library which exits or panics must not end the server.
+    All is a failure, also what is no ``Exception``: an op that calls a library which exits or
+    panics must not end the server.
+
+    Raises:
+        BaseException: The error itself, if it is a cancellation of the caller.
     """
-    try:
-        await body()
-    except Exception as error:  # noqa: BLE001
-        # StopAsyncIteration would end the loop of whoever reads the run, as if all were well.
-        return _wrapped(error) if isinstance(error, StopAsyncIteration) else error
-    except anyio.get_cancelled_exc_class() as error:
-        # Awaiting something that others cancelled looks like a cancellation of the caller.
-        if _is_cancelled():
-            raise
+    if isinstance(error, Exception):
         return _wrapped(error)
-    except KeyboardInterrupt as error:
-        # trio raises it wherever it happens to be; asyncio tells the main task.
-        if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
-            raise
-        return _wrapped(error)
-    except BaseExceptionGroup as group:
-        _, rest = group.split(anyio.get_cancelled_exc_class())
-        if rest is None and _is_cancelled():
-            raise
-        return _wrapped(group if rest is None else rest)
-    except BaseException as error:  # noqa: BLE001
-        return _wrapped(error)
-    return None
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, KeyboardInterrupt) and cancelled is not asyncio.CancelledError:
+        raise error  # trio raises it wherever it happens to be; asyncio tells the main task
+    rest: BaseException | None = error
+    if issubclass(type(error), BaseExceptionGroup):
+        _, rest = cast("BaseExceptionGroup[BaseException]", error).split(cancelled)
+    elif isinstance(error, cancelled):
+        rest = None
+    # Awaiting something that others cancelled looks like a cancellation of the caller.
+    if rest is None and _is_cancelled():
+        raise error
+    return _wrapped(error if rest is None else rest)
 
 
 def error_text(error: BaseException | None) -> str:
@@ -92,6 +86,7 @@ def _is_cancelled() -> bool:
 
 
 def _wrapped(cause: BaseException) -> Exception:
+    # StopAsyncIteration would end the loop of whoever reads the run, as if all were well.
     if isinstance(cause, Exception) and not isinstance(cause, StopAsyncIteration):
         return cause
     failure = RunFailedError(f"an op raised {error_text(cause)}")

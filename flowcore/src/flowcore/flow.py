@@ -12,7 +12,7 @@ from flowcore.errors import ConfigError, FlowcoreError, InputError
 from flowcore.expression import Hint, compile_expression, no_hint
 from flowcore.input_schema import InputField, InputSchema
 from flowcore.limits import FlowDeadlines
-from flowcore.op import Op, check_tree, tell_places
+from flowcore.op import Op, check_tree, perform
 from flowcore.registry import Registry
 from flowcore.run import Run
 from flowcore.user_op import UserOp
@@ -193,7 +193,4 @@ class Flow:
 
     def execute(self, run: Run) -> Awaitable[object]:
         """Return what runs the flow's ops, on copies that belong to ``run``."""
-        op = self.op.bind(run)
-        if run.trace is not None:
-            tell_places(op)
-        return op.async_call()
+        return perform(self.op, run)

@@ -10,7 +10,7 @@ import copy
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NoReturn, Self, cast
 
@@ -18,7 +18,7 @@ import anyio
 
 from flowcore.context import FlowContext
 from flowcore.errors import OpDefinitionError, did_you_mean
-from flowcore.failure import error_text, outcome
+from flowcore.failure import error_text, failure_of
 from flowcore.run import Run
 
 logger = logging.getLogger("flowcore")
@@ -44,7 +44,6 @@ class Op:
         self.ops = SubOps()
         self._run: Run | None = None
         self._context: FlowContext | None = None
-        self._is_step = False
         self._place = ""
 
     def __repr__(self) -> str:
@@ -129,12 +128,11 @@ class Op:
         run = self.run
         if values:
             run.data.update(values)
-        if self._is_step:
-            return await self._perform(run)  # in what encloses the sequence
         with run.cleanup.enclosed():
             return await self._perform(run)
 
     async def _perform(self, run: Run) -> Any:
+        """Run this op in a task, or a part of one, that the run's cleanup encloses."""
         raise NotImplementedError
 
     def emitted(self) -> int:
@@ -152,18 +150,11 @@ class SequentialOp(Op):
     def __lshift__(self, others: object) -> NoReturn:
         _refuse_sub_ops("a sequence")
 
-    def bind(self, run: Run) -> Self:
-        """Return a copy of the sequence, with copies of its steps."""
-        clone = super().bind(run)
-        for op in clone.steps:
-            op._is_step = True  # noqa: SLF001 - a sequence and its steps belong together
-        return clone
-
     async def _perform(self, run: Run) -> Any:
         result = None
         for op in self.steps:
             run.cleanup.check()
-            result = await op.async_call()
+            result = await op._perform(run)  # noqa: SLF001 - an op of its own
         return result
 
 
@@ -185,18 +176,20 @@ class ParallelOp(Op):
         failure: Exception | None = None
 
         async def branch(index: int, op: Op) -> None:
+            try:
+                with run.cleanup.enclosed():
+                    results[index] = await op._perform(run)  # noqa: SLF001 - an op of its own
+            except BaseException as error:  # noqa: BLE001
+                fail(op, failure_of(error))
+
+        def fail(op: Op, error: Exception) -> None:
             nonlocal failure
-
-            async def call() -> None:
-                results[index] = await op.async_call()
-
-            if error := await outcome(call):
-                if group.cancel_scope.cancel_called or anyio.current_effective_deadline() == -inf:
-                    text = "run %s: op %r failed while it was cancelled: %s"
-                    logger.warning(text, run.id, op.name, error_text(error))
-                failure = failure or error
-                run.cleanup.begin(self, failure)
-                group.cancel_scope.cancel()
+            if group.cancel_scope.cancel_called or anyio.current_effective_deadline() == -inf:
+                text = "run %s: op %r failed while it was cancelled: %s"
+                logger.warning(text, run.id, op.name, error_text(error))
+            failure = error if failure is None else failure
+            run.cleanup.begin(self, failure)
+            group.cancel_scope.cancel()
 
         try:
             async with anyio.create_task_group() as group:
@@ -281,10 +274,13 @@ def places(root: Op) -> Iterator[tuple[str, Op]]:
         pending += reversed(children)
 
 
-def tell_places(root: Op) -> None:
-    """Let each op of a tree know its place, for the trace of its run."""
-    for place, op in places(root):
-        op._place = place  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+def perform(root: Op, run: Run) -> Awaitable[object]:
+    """Return what runs a copy of a tree of ops; the run encloses it."""
+    op = root.bind(run)
+    if run.trace is not None:
+        for place, part in places(op):
+            part._place = place  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return op._perform(run)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def own_copy(value: Any, run: Run | None = None) -> Any:

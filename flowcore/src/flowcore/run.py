@@ -16,7 +16,7 @@ from flowcore.cleanup import Cleanup
 from flowcore.emission import check_chunk, own_answer, own_pieces, text_chunk, text_size
 from flowcore.ending import RunState, cancelled_chunk, error_chunk, warn_of_lost_value
 from flowcore.errors import ChunkError, RunCancelledError, RunTimeoutError
-from flowcore.failure import error_text, outcome
+from flowcore.failure import error_text, failure_of
 from flowcore.limits import RunLimits
 from flowcore.logs import running
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
@@ -280,8 +280,8 @@ class Run:
 
     # --- for the app ---
 
-    async def execute(self, body: Callable[[], Awaitable[object]]) -> None:
-        """Run ``body`` to one of the three endings; called once, by the app, in a task of its own.
+    async def execute(self, body: Callable[[Run], Awaitable[object]]) -> None:
+        """Run ``body(run)`` to one of the three endings; called once, in a task of its own.
 
         Whatever the body does, this raises nothing but the cancellation of its task. What it makes
         of a cancellation, such as to return, does not change that it was cancelled.
@@ -289,19 +289,27 @@ class Run:
         state = RunState.CANCELLED
         error: Exception | None = None
         running.set((self.id, self.flow))
-        if self.observer is not None:
-            self.observer.run_started(self)
         try:
-            with self._scope:
-                error = await outcome(body)
-                if not self._cancelled:
-                    state = RunState.DONE if error is None else RunState.FAILED
-                elif error is not None and not self.abandoned:
-                    text = "run %s was cancelled, and then an op raised %s"
-                    logger.warning(text, self.id, error_text(error), exc_info=error)
-                    error = None
-        finally:
-            self._end(state, error)
+            try:
+                if self.observer is not None:
+                    self.observer.run_started(self)
+                with self._scope:
+                    try:
+                        with self.cleanup.enclosed():
+                            await body(self)
+                    except BaseException as raised:  # noqa: BLE001
+                        error = failure_of(raised)
+                    if not self._cancelled:
+                        state = RunState.DONE if error is None else RunState.FAILED
+                    elif error is not None and not self.abandoned:
+                        text = "run %s was cancelled, and then an op raised %s"
+                        logger.warning(text, self.id, error_text(error), exc_info=error)
+                        error = None
+            finally:
+                self._end(state, error)
+        except Exception:
+            # One run must never take the others along, not even by a fault of ours.
+            logger.exception("run %s of flow %r ended by a fault of flowcore", self.id, self.flow)
 
     def check_deadlines(self) -> None:
         """Stop the run if one of its deadlines has passed; the app calls this now and then."""

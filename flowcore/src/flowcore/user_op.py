@@ -6,6 +6,7 @@ import inspect
 import logging
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +230,23 @@ class UserOp(Op, ABC):
         token = open_streams.set(streams)
         run.active_ops.append(self)
         failure: BaseException | None = None
+        left = self.max_retries
         try:
-            return await self._try()
+            while True:
+                left -= 1
+                emitted = self.emitted() if left else 0
+                try:
+                    result = await self._attempt()
+                except Exception as error:  # noqa: BLE001 - _fail raises it
+                    if not left or self.emitted() != emitted:
+                        return await self._fail(error)
+                    logger.warning(
+                        "run %s: op %r failed: %s; next try", run.id, self.name, error_text(error)
+                    )
+                else:
+                    if result is not None:
+                        run.returned_by = self.name
+                    return result
         except BaseException as error:
             failure = error
             raise
@@ -245,21 +261,6 @@ class UserOp(Op, ABC):
                 run.observer.op_finished(run, self, failure)
             # Its traceback holds this frame, and that the whole run.
             failure = None
-
-    async def _try(self) -> Any:
-        left = self.max_retries
-        while True:
-            left -= 1
-            emitted = self.emitted() if left else 0
-            try:
-                return await self._attempt()
-            except Exception as error:  # noqa: BLE001 - _fail raises it
-                if not left or self.emitted() != emitted:
-                    return await self._fail(error)
-                logger.warning(
-                    "run %s: op %r failed: %s; next try",
-                    *(self.run.id, self.name, error_text(error)),
-                )
 
     async def _fail(self, error: Exception) -> Any:
         if self._has_fallback():
@@ -279,7 +280,7 @@ class UserOp(Op, ABC):
         raise error
 
     @abstractmethod
-    async def _attempt(self) -> Any:
+    def _attempt(self) -> Awaitable[Any]:
         """Try once."""
 
     @abstractmethod
@@ -287,5 +288,5 @@ class UserOp(Op, ABC):
         """Whether the class overrides the fallback method."""
 
     @abstractmethod
-    async def _fall_back(self, error: Exception) -> Any:
+    def _fall_back(self, error: Exception) -> Awaitable[Any]:
         """Run the fallback method."""
