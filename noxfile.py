@@ -33,7 +33,7 @@ MODEL_TESTS = "tests/plugins/llamacpp"
 WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
-    *("fastapi", "httptools", "uvicorn"),
+    *("fastapi", "filelock", "httptools", "uvicorn"),
     *("playwright", "axe-playwright-python"),  # with the browser that the system has
     *("gunicorn; sys_platform != 'win32'", "pyte"),
 )
