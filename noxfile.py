@@ -30,6 +30,8 @@ CONSTRAINTS = ("--constraint", "constraints.txt")
 AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 # A model takes all processors for itself; beside other tests it is ten times slower.
 MODEL_TESTS = "tests/plugins/llamacpp"
+# A client that reads all the authorities of the system takes 20 ms for it, and tests trust none.
+NO_AUTHORITIES = {"SSL_CERT_FILE": None, "SSL_CERT_DIR": str(ROOT / "tests")}
 WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
@@ -79,7 +81,7 @@ def tests(session: nox.Session) -> None:
         session.run(*pytest, *session.posargs)
         return
     # All of them also try the faults on a service of two processes.
-    everything = {"FAULTS_WORKERS": "1,2"}
+    everything = {"FAULTS_WORKERS": "1,2", **NO_AUTHORITIES}
     session.run(*pytest, f"--ignore={MODEL_TESTS}", *AT_ONCE, env=everything)
 
 
@@ -104,7 +106,8 @@ def pythons(session: nox.Session) -> None:
         *(f"tests/http/test_{name}.py" for name in names),
     ]
     two_at_once = ("--numprocesses", "2", "--dist", "worksteal", f"--ignore={MODEL_TESTS}")
-    session.run("python", "-m", "pytest", *ours, *(session.posargs or two_at_once))
+    arguments = (*ours, *(session.posargs or two_at_once))
+    session.run("python", "-m", "pytest", *arguments, env=NO_AUTHORITIES)
 
 
 @nox.session(python=THIS_PYTHON)
@@ -114,7 +117,7 @@ def other_server(session: nox.Session) -> None:
     names = ("connections", "disconnect", "http2", "https", "protocol_faults", "siblings", "stream")
     ours = ["tests/faults", *(f"tests/http/test_{name}.py" for name in names)]
     without = [f"--ignore=tests/faults/test_{name}.py" for name in WITHOUT_SERVER]
-    environment = {"TEST_SERVER": "uvicorn"}
+    environment = {"TEST_SERVER": "uvicorn", **NO_AUTHORITIES}
     arguments = session.posargs or (*ours, *without, *AT_ONCE)
     session.run("python", "-m", "pytest", *arguments, env=environment)
 
