@@ -32,6 +32,13 @@ AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "workstea
 MODEL_TESTS = "tests/plugins/llamacpp"
 # A client that reads all the authorities of the system takes 20 ms for it, and tests trust none.
 NO_AUTHORITIES = {"SSL_CERT_FILE": None, "SSL_CERT_DIR": str(ROOT / "tests")}
+# Each test starts commands, in a terminal, a shell or a folder of its own, and nearly all of its
+# time they start. What they do depends on the Python in what they import, which is tried on all.
+ON_ONE_PYTHON = (
+    *("tests/core/chat/test_plain.py", "tests/core/chat/test_terminal.py"),
+    *("tests/core/test_batch_command.py", "tests/core/test_shells.py"),
+    "tests/testing/test_pytest_plugin.py",
+)
 WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
@@ -105,8 +112,9 @@ def pythons(session: nox.Session) -> None:
         "tests/testing",
         *(f"tests/http/test_{name}.py" for name in names),
     ]
-    two_at_once = ("--numprocesses", "2", "--dist", "worksteal", f"--ignore={MODEL_TESTS}")
-    arguments = (*ours, *(session.posargs or two_at_once))
+    without = [f"--ignore={path}" for path in (MODEL_TESTS, *ON_ONE_PYTHON)]
+    two_at_once = ("--numprocesses", "2", "--dist", "worksteal")
+    arguments = (*ours, *(session.posargs or (*without, *two_at_once)))
     session.run("python", "-m", "pytest", *arguments, env=NO_AUTHORITIES)
 
 
