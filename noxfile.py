@@ -30,10 +30,19 @@ CONSTRAINTS = ("--constraint", "constraints.txt")
 AT_ONCE = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 # A model takes all processors for itself; beside other tests it is ten times slower.
 MODEL_TESTS = "tests/plugins/llamacpp"
+# A client that reads all the authorities of the system takes 20 ms for it, and tests trust none.
+NO_AUTHORITIES = {"SSL_CERT_FILE": None, "SSL_CERT_DIR": str(ROOT / "tests")}
+# Each test starts commands, in a terminal, a shell or a folder of its own, and nearly all of its
+# time they start. What they do depends on the Python in what they import, which is tried on all.
+ON_ONE_PYTHON = (
+    *("tests/core/chat/test_plain.py", "tests/core/chat/test_terminal.py"),
+    *("tests/core/test_batch_command.py", "tests/core/test_shells.py"),
+    "tests/testing/test_pytest_plugin.py",
+)
 WITHOUT_SERVER = ("cancellation_sweep", "config", "soak")
 TEST_TOOLS = (
     *("pytest", "pytest-xdist", "hypothesis", "trio", "httpx-sse", "openapi-spec-validator", "uv"),
-    *("fastapi", "httptools", "uvicorn"),
+    *("fastapi", "filelock", "httptools", "uvicorn"),
     *("playwright", "axe-playwright-python"),  # with the browser that the system has
     *("gunicorn; sys_platform != 'win32'", "pyte"),
 )
@@ -79,7 +88,7 @@ def tests(session: nox.Session) -> None:
         session.run(*pytest, *session.posargs)
         return
     # All of them also try the faults on a service of two processes.
-    everything = {"FAULTS_WORKERS": "1,2"}
+    everything = {"FAULTS_WORKERS": "1,2", **NO_AUTHORITIES}
     session.run(*pytest, f"--ignore={MODEL_TESTS}", *AT_ONCE, env=everything)
 
 
@@ -103,8 +112,10 @@ def pythons(session: nox.Session) -> None:
         "tests/testing",
         *(f"tests/http/test_{name}.py" for name in names),
     ]
-    two_at_once = ("--numprocesses", "2", "--dist", "worksteal", f"--ignore={MODEL_TESTS}")
-    session.run("python", "-m", "pytest", *ours, *(session.posargs or two_at_once))
+    without = [f"--ignore={path}" for path in (MODEL_TESTS, *ON_ONE_PYTHON)]
+    two_at_once = ("--numprocesses", "2", "--dist", "worksteal")
+    arguments = (*ours, *(session.posargs or (*without, *two_at_once)))
+    session.run("python", "-m", "pytest", *arguments, env=NO_AUTHORITIES)
 
 
 @nox.session(python=THIS_PYTHON)
@@ -114,7 +125,7 @@ def other_server(session: nox.Session) -> None:
     names = ("connections", "disconnect", "http2", "https", "protocol_faults", "siblings", "stream")
     ours = ["tests/faults", *(f"tests/http/test_{name}.py" for name in names)]
     without = [f"--ignore=tests/faults/test_{name}.py" for name in WITHOUT_SERVER]
-    environment = {"TEST_SERVER": "uvicorn"}
+    environment = {"TEST_SERVER": "uvicorn", **NO_AUTHORITIES}
     arguments = session.posargs or (*ours, *without, *AT_ONCE)
     session.run("python", "-m", "pytest", *arguments, env=environment)
 

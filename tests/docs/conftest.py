@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from flowcore import C, Catalog
+from tests.once import made_once
 from tests.tools import find_tool
 
 from .markdown import ROOT
@@ -49,15 +50,21 @@ def reader(upstream_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built with warnings as errors."""
-    folder = tmp_path_factory.mktemp("site")
-    html, kept = folder / "html", folder / "kept"
-    options = ["-W", "--keep-going", "-n", "-q", "-b", "html", "-c", "docs", "-d", str(kept)]
-    command = [sys.executable, "-m", "sphinx", *options, ".", str(html)]
+    return made_once(tmp_path_factory, "site", build_site) / "html"
+
+
+def build_site(folder: Path) -> None:
+    options = ["-W", "--keep-going", "-n", "-q", "-b", "html", "-c", "docs"]
+    command = [sys.executable, "-m", "sphinx", *options, "-d", str(folder / "kept"), "."]
     built = subprocess.run(
-        command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120, check=False
+        [*command, str(folder / "html")],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
     )
     assert built.returncode == 0, built.stderr
-    return html
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,13 @@ AWKWARD = (
     *("yes", "5", "null", "a: b", "- x", "#", "=", "2024-01-01"),
 )
 TEXTS = st.text(st.characters(exclude_categories=[])) | st.sampled_from(AWKWARD)
-VECTORS = st.lists(st.floats(allow_nan=False), max_size=3)
+FLOATS = st.floats(allow_nan=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
 )
@@ -36,7 +40,12 @@ CHUNKS = st.builds(
 @settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(text=TEXTS, extra=JSON, chunks=st.lists(CHUNKS, max_size=3), vector=VECTORS)
+@given(
+    text=TEXTS,
+    extra=JSON | FLOATS,
+    chunks=st.lists(CHUNKS, max_size=3),
+    vector=st.lists(FLOATS, max_size=3),
+)
 def test_what_is_written_is_what_is_read(
     text: str, extra: Any, chunks: list[FlowStreamChunk], vector: list[float]
 ) -> None:
