@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 
@@ -13,13 +14,19 @@ from flowcore.errors import RunCancelledError
 class Cleanup:
     """Knows the ops of one run, and lets go of those that ignore their cancellation.
 
+    Args:
+        new_scope: What makes a scope. To ask anyio for each is to ask which event loop it is.
+
     Attributes:
         scopes: A scope for each task of the run, inside of all scopes that flowcore cancels.
     """
 
-    def __init__(self) -> None:
-        self._abandoned = False
+    __slots__ = ("_abandoned", "_failures", "new_scope", "scopes")
+
+    def __init__(self, new_scope: Callable[[], anyio.CancelScope]) -> None:
+        self.new_scope = new_scope
         self.scopes: set[anyio.CancelScope] = set()
+        self._abandoned = False
         self._failures: dict[object, tuple[float, Exception]] = {}
 
     def enclosed(self) -> Enclosure:
@@ -72,7 +79,7 @@ class Enclosure:
 
     def __enter__(self) -> None:
         self._cleanup.check()
-        self._scope = anyio.CancelScope()
+        self._scope = self._cleanup.new_scope()
         self._scope.__enter__()
         self._cleanup.scopes.add(self._scope)
 

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from flowcore.errors import InputError
 
+Validator = Callable[[dict[str, Any]], dict[str, Any]]
 TypeName = Literal["string", "integer", "number", "boolean", "array", "object"]
 # What a Python value must be, by the name that JSON Schema gives the type.
 _TYPES: Mapping[str, Any] = {
@@ -79,7 +80,7 @@ class InputSchema:
 
     def __init__(self, flow: str, fields: Mapping[str, InputField]) -> None:
         self._flow = flow
-        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(_object_type(fields))
+        self._validate = _validator(fields)
         self._defaults = {
             name: field.default for name, field in fields.items() if field.default is not None
         }
@@ -87,7 +88,7 @@ class InputSchema:
         """JSON Schema of the inputs, an object."""
         if self._defaults:
             optional = {name: fields[name] for name in self._defaults}
-            InputSchema._check(self._flow, TypeAdapter(_object_type(optional)), self._defaults)
+            InputSchema._check(self._flow, _validator(optional), self._defaults)
 
     def validate(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs with the defaults filled in.
@@ -98,20 +99,22 @@ class InputSchema:
         """
         # Runs must not share what they may append to.
         given = {**deepcopy(self._defaults), **inputs} if self._defaults else dict(inputs)
-        return self._check(self._flow, self._adapter, given)
+        return self._check(self._flow, self._validate, given)
 
     @staticmethod
-    def _check(
-        flow: str, adapter: TypeAdapter[dict[str, Any]], inputs: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _check(flow: str, validate: Validator, inputs: dict[str, Any]) -> dict[str, Any]:
         try:
-            return adapter.validate_python(inputs)
+            return validate(inputs)
         except ValidationError as error:
             faults = error.errors(include_url=False, include_input=False, include_context=False)
             raise InputError(
                 flow,
                 [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in faults],
             ) from None
+
+
+def _validator(fields: Mapping[str, InputField]) -> Validator:
+    return TypeAdapter[Any](_object_type(fields)).validator.validate_python
 
 
 def _object_type(fields: Mapping[str, InputField]) -> Any:

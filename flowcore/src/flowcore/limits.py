@@ -113,20 +113,22 @@ class Watchdog:
         self._runs = runs
         shortest = min([10.0, *(each.shortest() for each in limits)])
         self._interval = max(shortest / 10, _SHORTEST_INTERVAL)
-        self._awake = anyio.Event()
+        self._has_runs: anyio.Event | None = None
 
     def wake(self) -> None:
         """Note that there is a run."""
-        self._awake.set()
+        if self._has_runs is not None:
+            self._has_runs.set()
+            self._has_runs = None
 
     async def watch(self) -> None:
         """Look at the runs now and then, for as long as there are any, until this is cancelled."""
         while True:
-            await self._awake.wait()
+            if not self._runs:
+                self._has_runs = anyio.Event()
+                await self._has_runs.wait()
             await self._wait()
             self._check()
-            if not self._runs:
-                self._awake = anyio.Event()
 
     async def _wait(self) -> None:
         due = anyio.current_time() + self._interval

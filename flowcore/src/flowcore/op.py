@@ -39,12 +39,14 @@ class Op:
         ops: The sub-ops that ``<<`` gave to this op, by name.
     """
 
+    # What a copy for a run, or few ops, set: a copy has to look at all that the op itself holds.
+    _run: Run | None = None
+    _context: FlowContext | None = None
+    _place = ""
+
     def __init__(self, name: str = "") -> None:
         self.name = name or snake_case(type(self).__name__)
         self.ops = SubOps()
-        self._run: Run | None = None
-        self._context: FlowContext | None = None
-        self._place = ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

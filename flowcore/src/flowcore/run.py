@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from os import urandom
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,6 @@ class Run:
         id: Unguessable identifier, 32 hexadecimal digits; ``flow_id`` of every chunk.
         flow: Name of the flow.
         state: Where the run stands.
-        response: What the ops answer besides the stream.
         data: The values that the ops share; it begins as the inputs.
         error: Why the run failed, else None.
         failure: The error chunk with which a run ends that has failed or was cancelled; else None.
@@ -54,25 +53,15 @@ class Run:
         ended_at: Time of the end, or 0.
     """
 
-    # What few runs set, or once, takes no place in each of them.
-    error: Exception | None = None
-    failure: FlowStreamChunk | None = None
-    trace: Trace | None = None
-    cancel_reason = ""
-    abandoned = False
-    chunks = 0
-    first_chunk_at = 0.0
-    ended_at = 0.0
-    _cancelled = 0.0
-    _finished: anyio.Event | None = None
-    _stopped_by: Exception | None = None
-    returned_by = ""
-    _answered = False
-    _flowing = False  # whether a text has but to be queued
-    _ended_by = ""
-    _drop_logged = False
-    _failed_op = ""
-    _encode: Callable[[Any, ChunkEnum], object] | None = None
+    # Without them each run would have a dict, which is larger than all that it holds.
+    __slots__ = (
+        *("__weakref__", "_answered", "_began", "_callbacks", "_cancelled", "_channel"),
+        *("_drop_logged", "_encode", "_ended_by", "_failed_op", "_finished", "_flowing"),
+        *("_last_data", "_response", "_scope", "_stopped_by", "_watched", "abandoned"),
+        *("active_ops", "cancel_reason", "chunks", "cleanup", "data", "ended_at", "error"),
+        *("failure", "first_chunk_at", "flow", "id", "limits", "observer", "resources"),
+        *("returned_by", "started_at", "state", "trace"),
+    )
 
     def __init__(
         self,
@@ -84,29 +73,52 @@ class Run:
         limits: RunLimits | None = None,
         traced: bool = False,
     ) -> None:
-        self.id = secrets.token_hex(16)
+        self.id = urandom(16).hex()
         self.flow = flow
         self.state = RunState.RUNNING
-        self.response = FlowResponse()
         self.data: dict[str, Any] = dict(inputs)
+        self.error: Exception | None = None
+        self.failure: FlowStreamChunk | None = None
+        self.cancel_reason = ""
+        self.abandoned = False
+        self.returned_by = ""
         self.active_ops: list[Op] = []
-        self.cleanup = Cleanup()
+        self.chunks = 0
         self.started_at = time()
+        self.first_chunk_at = 0.0
+        self.ended_at = 0.0
         self.resources = resources
         self.observer = observer
-        self._watched = observer is not None and observer.sees_chunks
         self.limits = limits or RunLimits()
+        self._response: FlowResponse | None = None
+        self._watched = observer is not None and observer.sees_chunks
         self._channel = Channel(self.limits.max_chunks, self.limits.max_bytes)
         self._scope = anyio.CancelScope()
+        self.cleanup = Cleanup(type(self._scope))
         self._began = self._last_data = monotonic()
-        self._callbacks: list[Callable[[Run], object]] = []
-        if traced:
-            self.trace = Trace(self._channel, self._began)
+        self.trace = Trace(self._channel, self._began) if traced else None
+        self._callbacks: tuple[Callable[[Run], object], ...] = ()
+        self._finished: anyio.Event | None = None
+        self._cancelled = 0.0
+        self._stopped_by: Exception | None = None
+        self._failed_op = ""
+        self._answered = False
+        self._flowing = False  # whether a text has but to be queued
+        self._encode: Callable[[Any, ChunkEnum], object] | None = None
+        self._ended_by = ""
+        self._drop_logged = False
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of flow {self.flow!r}: {self.state}>"
 
     # --- for subscribers ---
+
+    @property
+    def response(self) -> FlowResponse:
+        """What the ops answer besides the stream."""
+        if self._response is None:
+            self._response = FlowResponse()
+        return self._response
 
     async def receive(self) -> list[FlowStreamChunk]:
         """Wait for a chunk and return all that are ready, in order; an empty list is the end.
@@ -182,7 +194,7 @@ class Run:
         It must be quick and raise nothing. Those added first are called first.
         """
         if self.state is RunState.RUNNING:
-            self._callbacks.append(callback)
+            self._callbacks += (callback,)
         else:
             callback(self)
 
@@ -353,9 +365,11 @@ class Run:
         last: list[FlowStreamChunk] = []
         if state is RunState.DONE:
             try:
-                answer = own_answer(self.response, self.id, self.flow, self.limits.max_chunk_bytes)
-                last = [] if self._answered else answer
-                self.chunks += len(last)
+                if self._response is not None:
+                    limit = self.limits.max_chunk_bytes
+                    answer = own_answer(self._response, self.id, self.flow, limit)
+                    last = [] if self._answered else answer
+                    self.chunks += len(last)
                 if self.returned_by and not self.chunks:
                     warn_of_lost_value(self.flow, self.returned_by, self.response)
             except ChunkError as fault:

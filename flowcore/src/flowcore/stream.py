@@ -113,9 +113,10 @@ async def read_response(
         run.raise_for_state()
     finally:
         await leave(run)
-    if run.response.answer == "" and answers:
-        run.response.answer = join_answers(answers)
-    return run.response
+    response = run.response
+    if response.answer == "" and answers:
+        response.answer = join_answers(answers)
+    return response
 
 
 def join_answers(answers: list[Answer]) -> Answer:

@@ -22,7 +22,8 @@ class RunTasks:
     def __init__(self) -> None:
         self._group: TaskGroup = anyio.create_task_group()
         self._bare: set[asyncio.Task[None]] = set()
-        self._is_asyncio = anyio.get_cancelled_exc_class() is asyncio.CancelledError
+        is_asyncio = anyio.get_cancelled_exc_class() is asyncio.CancelledError
+        self._loop = asyncio.get_running_loop() if is_asyncio else None
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -42,8 +43,8 @@ class RunTasks:
         self, function: Callable[..., Coroutine[Any, Any, None]], *args: object, name: str
     ) -> None:
         """Start a task that calls ``function(*args)``, which raises nothing."""
-        if self._is_asyncio:
-            task = asyncio.get_running_loop().create_task(function(*args), name=name)
+        if self._loop is not None:
+            task = self._loop.create_task(function(*args), name=name)
             self._bare.add(task)
             task.add_done_callback(self._bare.discard)
         else:

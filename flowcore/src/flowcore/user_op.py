@@ -32,6 +32,8 @@ from flowcore.vector_store import BaseVectorStore
 
 logger = logging.getLogger("flowcore")
 
+_HELD = [f"_{name}" if name in BACKENDS else name for name in COMMON_PARAMETERS if name != "name"]
+
 
 class UserOp(Op, ABC):
     """Base of BaseAsyncOp and BaseOp.
@@ -62,6 +64,15 @@ class UserOp(Op, ABC):
     """
 
     file_path: str = ""
+    # An op holds only what differs from its class, for each run has to copy what it holds.
+    max_retries: int = 1
+    raise_exception: bool = True
+    language: str = ""
+    prompt_path: str = ""
+    _llm: str | BaseLLM = "default"
+    _embedding_model: str | BaseEmbeddingModel = "default"
+    _vector_store: str | BaseVectorStore = "default"
+    _prompts: Prompts | None = None
 
     @with_class_defaults
     def __init__(
@@ -86,14 +97,9 @@ class UserOp(Op, ABC):
         if max_retries < 1:
             text = f"{op}: max_retries counts tries, at least 1"
             raise OpDefinitionError(text, parameter="max_retries")
-        self.max_retries = max_retries
-        self.raise_exception = raise_exception
-        self.language = language
-        self.prompt_path = prompt_path
-        self._llm = llm
-        self._embedding_model = embedding_model
-        self._vector_store = vector_store
-        self._prompts: Prompts | None = None
+        for key, value in zip(_HELD, (*values, *backends), strict=True):
+            if value is not getattr(type(self), key):
+                setattr(self, key, value)
         own, types = own_parameters(type(self)), parameter_types(type(self))
         changed = types.changed_defaults(op)
         computed = [key for key in own if is_computed(type(self), key)]
