@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -1016,7 +1017,7 @@ async def test_a_value_that_is_returned_and_makes_no_answer_is_told_once(
     op: type[BaseAsyncOp | BaseOp], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", logger="flowcore")
-    flow = f"lost_{op.__name__}_{id(caplog)}"
+    flow = f"lost_{op.__name__}_{uuid.uuid4().hex}"
     async with FlowApp({}, flows={flow: op()}) as app:
         for _ in range(2):
             assert (await app.execute(flow)).answer == ""
