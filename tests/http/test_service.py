@@ -23,7 +23,7 @@ from flowcore_http import HttpService, HttpSettings
 from tests.servers import SERVER
 
 OPS = """
-import sys, time
+import gc, sys, time
 import anyio
 from flowcore import BaseAsyncOp, BaseOp, C, FlowStreamChunk
 
@@ -60,6 +60,11 @@ class CarefulOp(BaseAsyncOp):
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(4.5)
                 say("careful ended")
+
+@C.register_op()
+class GarbageOp(BaseAsyncOp):
+    async def async_execute(self):
+        self.context.response.answer = [gc.get_threshold()[0], gc.get_freeze_count()]
 
 @C.register_op()
 class StubbornOp(BaseOp):
@@ -118,8 +123,8 @@ def flowcore_lifespan():
 
 
 @asynccontextmanager
-async def started(folder: Path, **http: object) -> AsyncGenerator[Process, None]:
-    async with launched(folder, OPS, http) as process:
+async def started(folder: Path, ops: str = OPS, **http: object) -> AsyncGenerator[Process, None]:
+    async with launched(folder, ops, http) as process:
         process.url = (await process.logged(r"serving at (http://\S+)"))[1]
         yield process
 
@@ -140,6 +145,7 @@ async def launched(
               flood: {{flow_content: FloodOp(), stream: true}}
               stubborn: {{flow_content: StubbornOp()}}
               careful: {{flow_content: CarefulOp(), stream: true}}
+              garbage: {{flow_content: GarbageOp()}}
         """),
         encoding="utf-8",
     )
@@ -166,7 +172,9 @@ async def launched(
 
 async def test_it_tells_where_it_serves_what(tmp_path):
     async with started(tmp_path) as process, httpx.AsyncClient() as client:
-        assert re.search(r"flows: tick, long, flood, stubborn, careful$", process.log, re.MULTILINE)
+        assert re.search(
+            r"flows: tick, long, flood, stubborn, careful, garbage$", process.log, re.MULTILINE
+        )
         assert (await client.get(f"{process.url}/health")).json() == {"status": "healthy"}
 
 
@@ -184,6 +192,26 @@ async def test_a_signal_lets_streams_finish_and_the_exit_code_is_0(tmp_path, num
         assert body.endswith(b"data:[DONE]\n\n")
         assert await process.exit_code(within=5) == 0
         assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize(
+    ("before", "then"),
+    [
+        ("", 10_000),
+        ("gc.set_threshold(77_000)", 77_000),
+        ("gc.disable()", 10_000),
+        ("gc.set_threshold(0)", 0),
+    ],
+)
+async def test_the_garbage_collector_is_called_less_often_unless_somebody_has_set_it(
+    tmp_path, before, then
+):
+    async with started(tmp_path, ops=f"{OPS}\n{before}") as process, httpx.AsyncClient() as client:
+        answer = (await client.post(f"{process.url}/garbage", json={})).json()["answer"]
+
+    threshold, frozen = answer
+    assert threshold == then
+    assert frozen > 10_000
 
 
 async def test_an_idle_service_stops_at_once_also_with_open_connections(tmp_path):
