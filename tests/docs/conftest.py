@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from flowcore import C, Catalog
+from tests.chromium import OPTIONS, find_chromium
 from tests.once import made_once
-from tests.tools import find_tool
 
 from .markdown import ROOT
 from .reader import Reader, environment
@@ -69,12 +69,7 @@ def build_site(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
-    program = find_tool("chromium", "chromium-browser", "google-chrome", package="Chromium")
-    options = [
-        *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    ]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=options)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=OPTIONS)
         yield browser
         browser.close()

@@ -17,8 +17,8 @@ from flowcore import BaseAsyncOp, FlowApp, FlowStreamChunk, Op, Registrar, hooki
 from flowcore_http import HttpSettings, create_app
 from flowcore_http.listener import listen
 from flowcore_http.servers import server_of
+from tests.chromium import OPTIONS, find_chromium
 from tests.servers import SERVER
-from tests.tools import find_tool
 
 Step = str | float | FlowStreamChunk | anyio.Event | Exception
 SCRIPTS: dict[str, list[Step]] = {}
@@ -77,13 +77,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def browser(anyio_backend: str) -> AsyncGenerator[Browser]:
-    program = find_tool("chromium", "chromium-browser", "google-chrome", package="Chromium")
-    options = [
-        *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    ]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=options)
+        browser = await playwright.chromium.launch(executable_path=find_chromium(), args=OPTIONS)
         yield browser
         await browser.close()
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.tools import find_tool
+from tests.chromium import OPTIONS, find_chromium
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -112,33 +112,22 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def running_browser() -> Generator[Browser]:
     """Start Chromium with the page."""
-    program = find_tool("chromium", "chromium-browser", "google-chrome", package="Chromium")
     browser = Browser()
     server = _Server(("127.0.0.1", 0), _handler(browser))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     browser.url = f"http://127.0.0.1:{server.server_port}"
-    options = [
+    command = [
+        find_chromium(),
         "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
         "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--no-proxy-server",
         "--remote-debugging-port=0",
+        *OPTIONS,
     ]
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
             process = subprocess.Popen(
-                [
-                    program,
-                    *options,
-                    "--remote-debugging-port=0",
-                    f"--user-data-dir={profile}",
-                    browser.url,
-                ],
+                [*command, f"--user-data-dir={profile}", browser.url],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
