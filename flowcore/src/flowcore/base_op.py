@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
+from flowcore.context import WorkerContext
 from flowcore.errors import OpDefinitionError
 from flowcore.user_op import UserOp
 from flowcore.worker import from_worker, run_in_worker
@@ -76,6 +77,8 @@ class BaseOp(UserOp):
     Parameters are those of :class:`UserOp`, and the op's own. Where the run is cancelled, the
     thread is left to finish by itself and its outcome is ignored.
     """
+
+    _context_type = WorkerContext
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

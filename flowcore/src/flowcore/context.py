@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, KeysView, Mapping
-from typing import Any
+from collections.abc import Iterator, KeysView, Mapping
+from typing import Any, NoReturn
 
 from anyio.lowlevel import checkpoint
 
@@ -11,8 +11,9 @@ from flowcore.emission import chunk_of_text, is_bare
 from flowcore.errors import ChunkError, did_you_mean
 from flowcore.run import Run
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
-from flowcore.worker import from_worker, is_worker
+from flowcore.worker import from_worker
 
+_ANSWER = ChunkEnum.ANSWER
 _set = object.__setattr__
 """Sets the context's own attributes, for which its ``__setattr__`` has to look first."""
 
@@ -55,8 +56,8 @@ class FlowContext:
         """The answer of a flow that is not streamed: ``answer``, ``success``, ``metadata``."""
         return self._run.response
 
-    def add_stream_chunk(self, chunk: FlowStreamChunk) -> Coroutine[Any, Any, None]:
-        """Send a chunk to the caller, and wait where the caller reads slowly: ``await`` it.
+    async def add_stream_chunk(self, chunk: FlowStreamChunk) -> None:
+        """Send a chunk to the caller, and wait where the caller reads slowly.
 
         Texts that are empty are not sent. An error chunk ends the run as failed. Where there is
         room for the chunk, this returns at once, without a checkpoint.
@@ -66,28 +67,6 @@ class FlowContext:
             ChunkError: If the payload has no JSON form, or a sync op calls this: its chunk would
                 be lost.
         """
-        if is_worker():
-            raise ChunkError("a sync op sends chunks with context.add_stream_chunk_sync(…)")
-        return self._send(chunk)
-
-    def add_stream_text(
-        self, text: str, chunk_type: ChunkEnum = ChunkEnum.ANSWER
-    ) -> Coroutine[Any, Any, None]:
-        """Send a text to the caller: what :meth:`add_stream_chunk` does, without making a chunk.
-
-        Args:
-            text: What is sent.
-            chunk_type: ``answer``, or ``think``; an ``error`` ends the run as failed.
-
-        Raises:
-            RunFailedError: If it is an error; let it pass.
-            ChunkError: If this is no text, or a sync op calls this: it would be lost.
-        """
-        if is_worker():
-            raise ChunkError("a sync op sends texts with context.add_stream_text_sync(…)")
-        return self._send_text(text, chunk_type)
-
-    async def _send(self, chunk: FlowStreamChunk) -> None:
         run = self._run
         if is_bare(chunk) and run.take(chunk.chunk, chunk.chunk_type):
             _set(self, "emitted", self.emitted + 1)
@@ -100,23 +79,30 @@ class FlowContext:
             _set(self, "emitted", self.emitted + 1)
             await run.send(owned, self._op)
 
-    async def _send_text(self, text: str, kind: ChunkEnum) -> None:
-        if self._run.take(text, kind):
+    async def add_stream_text(self, text: str, chunk_type: ChunkEnum = _ANSWER) -> None:
+        """Send a text to the caller: what :meth:`add_stream_chunk` does, without making a chunk.
+
+        Args:
+            text: What is sent.
+            chunk_type: ``answer``, or ``think``; an ``error`` ends the run as failed.
+
+        Raises:
+            RunFailedError: If it is an error; let it pass.
+            ChunkError: If this is no text, or a sync op calls this: it would be lost.
+        """
+        if self._run.take(text, chunk_type):
             _set(self, "emitted", self.emitted + 1)
         else:
-            await self._send(chunk_of_text(text, kind, self._op))
-
-    # Python names the coroutine where `await` was forgotten.
-    _send.__qualname__ = add_stream_chunk.__qualname__
-    _send_text.__qualname__ = add_stream_text.__qualname__
+            chunk = chunk_of_text(text, chunk_type, self._op)
+            await FlowContext.add_stream_chunk(self, chunk)
 
     def add_stream_chunk_sync(self, chunk: FlowStreamChunk) -> None:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""
-        from_worker(self._send, chunk)
+        from_worker(FlowContext.add_stream_chunk, self, chunk)
 
-    def add_stream_text_sync(self, text: str, chunk_type: ChunkEnum = ChunkEnum.ANSWER) -> None:
+    def add_stream_text_sync(self, text: str, chunk_type: ChunkEnum = _ANSWER) -> None:
         """Blocking twin of :meth:`add_stream_text`, for the ``execute`` of a sync op."""
-        from_worker(self._send_text, text, chunk_type)
+        from_worker(FlowContext.add_stream_text, self, text, chunk_type)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a value, or ``default`` where there is none."""
@@ -185,3 +171,17 @@ class FlowContext:
             f"the context of flow {self._run.flow!r} has no {name!r}: it is neither an input nor "
             f"set by an earlier op{did_you_mean(name, [*self._run.data, *_OWN])}"
         )
+
+
+class WorkerContext(FlowContext):
+    """What a sync op sees of its run: from its thread it cannot await what sends chunks."""
+
+    __slots__ = ()
+
+    def add_stream_chunk(self, chunk: FlowStreamChunk) -> NoReturn:  # noqa: ARG002
+        """Refuse to lose a chunk."""
+        raise ChunkError("a sync op sends chunks with context.add_stream_chunk_sync(…)")
+
+    def add_stream_text(self, text: str, chunk_type: ChunkEnum = _ANSWER) -> NoReturn:  # noqa: ARG002
+        """Refuse to lose a text."""
+        raise ChunkError("a sync op sends texts with context.add_stream_text_sync(…)")

@@ -42,6 +42,7 @@ class Op:
     # What a copy for a run, or few ops, set: a copy has to look at all that the op itself holds.
     _run: Run | None = None
     _context: FlowContext | None = None
+    _context_type: type[FlowContext] = FlowContext
     _place = ""
 
     def __init__(self, name: str = "") -> None:
@@ -115,7 +116,7 @@ class Op:
             if type(value) not in _SCALARS and isinstance(value, COPIED):
                 own[key] = own_copy(value, run)
         clone._run = run
-        clone._context = FlowContext(run, self.name)
+        clone._context = self._context_type(run, self.name)
         return clone
 
     async def async_call(self, **values: Any) -> Any:

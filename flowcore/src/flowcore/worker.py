@@ -33,11 +33,6 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def is_worker() -> bool:
-    """Whether the calling thread is a worker that runs a sync op."""
-    return _thread.call is not None
-
-
 async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
     """Run ``function`` in a worker thread and return its result.
 
