@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 
@@ -87,6 +86,11 @@ class Replay:
         size: How many bytes of events are kept.
     """
 
+    __slots__ = (
+        *("_budget", "_delivered", "_kept", "_run", "_taken_at", "_waiting"),
+        *("encoder", "ended", "last", "run_id", "size"),
+    )
+
     def __init__(self, run: Run, budget: Budget, delivered: Callable[[float], object]) -> None:
         self.run_id = run.id
         self.last = 0
@@ -98,7 +102,7 @@ class Replay:
         self._taken_at = 0.0
         self._budget = budget
         self._delivered = delivered
-        self._kept: deque[bytes] = deque()  # events that were encoded together are kept together
+        self._kept: list[bytes] = []  # events that were encoded together are kept together
         self._waiting: list[Reader] = []
         budget.divide(1)
 
@@ -182,10 +186,9 @@ class Replay:
 
     def discard(self) -> None:
         """Keep nothing any more."""
-        self._budget.used -= self.size
+        self._keep(-self.size)
         self._budget.divide(-1)
         self._kept.clear()
-        self.size = 0
 
     def _append(self, items: Sequence[FlowStreamChunk | OpEvent], run: Run) -> bytes:
         data = self.encoder.events(items, self.last + 1)
@@ -196,20 +199,29 @@ class Replay:
             data += self.encoder.end(self.last)
             self.ended = True
             self._run = None
-        kept = self._kept
-        kept.append(data)
-        self.size += len(data)
-        self._budget.used += len(data)
-        # The newest stays in any case: it may hold the end mark.
-        while self.size > self._budget.share and len(kept) > 1:
-            dropped = len(kept.popleft())
-            self.size -= dropped
-            self._budget.used -= dropped
+        self._kept.append(data)
+        self._keep(len(data))
+        if self.size > self._budget.share:
+            self._drop_oldest()
         return data
+
+    def _drop_oldest(self) -> None:
+        # More than is needed, so that not every chunk moves all that is kept.
+        least = self._budget.share * 7 // 8
+        # The newest stays in any case: it may hold the end mark.
+        count = 0
+        while self.size > least and count < len(self._kept) - 1:
+            self._keep(-len(self._kept[count]))
+            count += 1
+        del self._kept[:count]
+
+    def _keep(self, more: int) -> None:
+        self.size += more
+        self._budget.used += more
 
     def _after(self, number: int) -> bytes:
         wanted = number + 1
-        parts: deque[bytes] = deque()
+        parts: list[bytes] = []
         end = self.last + 1
         # From the newest backwards, for most readers lack little.
         for data in reversed(self._kept):
@@ -218,8 +230,8 @@ class Replay:
             first = end - count_events(data)
             if first < wanted:
                 data = b"".join(split_events(data)[wanted - first :])  # noqa: PLW2901
-            parts.appendleft(data)
+            parts.append(data)
             end = first
         if wanted < end <= self.last:
-            parts.appendleft(self.encoder.gap(wanted, end - 1))
-        return b"".join(parts)
+            parts.append(self.encoder.gap(wanted, end - 1))
+        return b"".join(reversed(parts))

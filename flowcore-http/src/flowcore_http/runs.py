@@ -43,6 +43,11 @@ class RunRecord:
         readers: How many clients read it now.
     """
 
+    __slots__ = (
+        *("_grace", "_on_disconnect", "_outcome", "_run"),
+        *("caller", "flow", "id", "readers", "replay"),
+    )
+
     def __init__(
         self,
         run: Run,

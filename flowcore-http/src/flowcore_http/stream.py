@@ -54,6 +54,8 @@ class _Heartbeat:
     A timer that looks when it is due, and not one that every event sets anew: events are many.
     """
 
+    __slots__ = ("_exchange", "_loop", "_seconds", "_sending", "_timer")
+
     def __init__(self, exchange: Exchange, seconds: float) -> None:
         self._exchange = exchange
         self._seconds = seconds

@@ -19,6 +19,7 @@ from flowcore import ChunkEnum, FlowResponse, FlowStreamChunk, OpEvent
 COMMENT = b":\n"
 """Clients skip it; proxies see that the connection is alive."""
 
+_TYPES = {kind: f'{kind}","chunk":' for kind in ChunkEnum}
 _PLAIN_TAIL = ',"done":false,"metadata":{}}\n\n'
 _EVENT_ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})")
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
@@ -34,10 +35,12 @@ class EventEncoder:
         run_id: Identifier of the run.
     """
 
+    __slots__ = ("_id", "_run_id", "_start")
+
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._id = f"id:{run_id}-"
-        self._heads: dict[str, str] = {}
+        self._start = f'\ndata:{{"flow_id":{_encode_text(run_id)},"chunk_type":"'
 
     def opening(self, number: int) -> bytes:
         """Return how a stream begins, of which the client has all events up to ``number``.
@@ -48,8 +51,7 @@ class EventEncoder:
 
     def text(self, text: str, kind: ChunkEnum) -> str:
         """Return the event of a chunk that is nothing but a valid text, all but its id."""
-        head = self._heads.get(kind) or self._head(kind)
-        return f"{head}{encode_basestring_ascii(text)}{_PLAIN_TAIL}"
+        return f"{self._start}{_TYPES[kind]}{encode_basestring_ascii(text)}{_PLAIN_TAIL}"
 
     def events(self, items: Iterable[FlowStreamChunk | OpEvent | str], number: int) -> bytes:
         """Return the events of all ``items``, joined to be sent as one write.
@@ -68,15 +70,12 @@ class EventEncoder:
     def _encode(self, item: FlowStreamChunk | OpEvent) -> str:
         if isinstance(item, OpEvent):
             return f"\nevent:op\ndata:{encode_json(asdict(item))}\n\n"
-        kind, payload = item.chunk_type, item.chunk
+        payload = item.chunk
         text = _encode_text(payload) if isinstance(payload, str) else encode_json(payload)
         done = "true" if item.done else "false"
         about = encode_json(item.metadata) if item.metadata else "{}"
-        return f'{self._head(kind)}{text},"done":{done},"metadata":{about}}}\n\n'
-
-    def _head(self, kind: ChunkEnum) -> str:
-        head = f'\ndata:{{"flow_id":{_encode_text(self._run_id)},"chunk_type":"{kind}","chunk":'
-        return self._heads.setdefault(kind, head)
+        head = f"{self._start}{_TYPES[item.chunk_type]}{text}"
+        return f'{head},"done":{done},"metadata":{about}}}\n\n'
 
     def end(self, number: int) -> bytes:
         """Return the last event of a stream that came to its end."""

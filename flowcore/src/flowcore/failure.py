@@ -15,20 +15,18 @@ from flowcore.payload import repair_surrogates
 MAX_TEXT_CHARS = 10_000
 
 
-def failure_of(error: BaseException) -> Exception:
+def failure_of(error: BaseException) -> Exception | None:
     """Return as what a run, or a part of it, fails in which ``error`` was raised.
 
     All is a failure, also what is no ``Exception``: an op that calls a library which exits or
-    panics must not end the server.
-
-    Raises:
-        BaseException: The error itself, if it is a cancellation of the caller.
+    panics must not end the server. But for one thing: None stands for the cancellation of the
+    caller, which has to raise it again. (Raised here, it would hold itself by its traceback.)
     """
     if isinstance(error, Exception):
         return _wrapped(error)
     cancelled = anyio.get_cancelled_exc_class()
     if isinstance(error, KeyboardInterrupt) and cancelled is not asyncio.CancelledError:
-        raise error  # trio raises it wherever it happens to be; asyncio tells the main task
+        return None  # trio raises it wherever it happens to be; asyncio tells the main task
     rest: BaseException | None = error
     if issubclass(type(error), BaseExceptionGroup):
         _, rest = cast("BaseExceptionGroup[BaseException]", error).split(cancelled)
@@ -36,7 +34,7 @@ def failure_of(error: BaseException) -> Exception:
         rest = None
     # Awaiting something that others cancelled looks like a cancellation of the caller.
     if rest is None and _is_cancelled():
-        raise error
+        return None
     return _wrapped(error if rest is None else rest)
 
 

@@ -182,8 +182,10 @@ class ParallelOp(Op):
             try:
                 with run.cleanup.enclosed():
                     results[index] = await op._perform(run)  # noqa: SLF001 - an op of its own
-            except BaseException as error:  # noqa: BLE001
-                fail(op, failure_of(error))
+            except BaseException as raised:
+                if (error := failure_of(raised)) is None:
+                    raise
+                fail(op, error)
 
         def fail(op: Op, error: Exception) -> None:
             nonlocal failure

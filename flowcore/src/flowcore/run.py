@@ -309,8 +309,9 @@ class Run:
                     try:
                         with self.cleanup.enclosed():
                             await body(self)
-                    except BaseException as raised:  # noqa: BLE001
-                        error = failure_of(raised)
+                    except BaseException as raised:
+                        if (error := failure_of(raised)) is None:
+                            raise
                     if not self._cancelled:
                         state = RunState.DONE if error is None else RunState.FAILED
                     elif error is not None and not self.abandoned:
