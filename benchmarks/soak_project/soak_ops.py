@@ -8,7 +8,7 @@ import os
 import threading
 import time
 
-from flowcore import BaseAsyncOp, BaseOp, C, ChunkEnum, FlowStreamChunk, Message, Role
+from flowcore import BaseAsyncOp, BaseOp, C, ChunkEnum, Message, Role
 
 FLOOD = "x" * 65536
 
@@ -30,9 +30,7 @@ class ThreadOp(BaseOp):
 
     def execute(self) -> None:
         time.sleep(0.01)
-        self.context.add_stream_chunk_sync(
-            FlowStreamChunk(chunk_type=ChunkEnum.THINK, chunk="from a thread")
-        )
+        self.context.add_stream_text_sync("from a thread", ChunkEnum.THINK)
 
 
 @C.register_op()
@@ -41,7 +39,7 @@ class FloodOp(BaseAsyncOp):
 
     async def async_execute(self) -> None:
         for _ in range(400):
-            await self.context.add_stream_chunk(FlowStreamChunk(chunk=FLOOD))
+            await self.context.add_stream_text(FLOOD)
 
 
 @C.register_op()
