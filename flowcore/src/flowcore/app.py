@@ -98,6 +98,8 @@ class FlowApp:
             # Not on the stack: a task group wraps what it sees passing into an ExceptionGroup.
             self._tasks = await RunTasks().__aenter__()
             self._watching = anyio.CancelScope()
+            # Which asks each time on which event loop it runs.
+            self._new_scope = type(self._watching)
             self._watchdog = Watchdog(self.runs, self._limits.values())
             self._tasks.start(self._watch, name="flowcore watchdog")
             self._stack = stack.pop_all()
@@ -165,6 +167,7 @@ class FlowApp:
             observer=self._observer,
             limits=self._limits[flow],
             traced=trace,
+            new_scope=self._new_scope,
         )
         self.runs[run.id] = run
         run.add_done_callback(self._forget)

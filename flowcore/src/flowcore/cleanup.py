@@ -14,27 +14,32 @@ from flowcore.errors import RunCancelledError
 class Cleanup:
     """Knows the ops of one run, and lets go of those that ignore their cancellation.
 
+    Each task of the run has a scope for this, inside of all scopes that flowcore cancels.
+
     Args:
-        new_scope: What makes a scope. To ask anyio for each is to ask which event loop it is.
+        new_scope: Makes a scope.
 
     Attributes:
-        scopes: A scope for each task of the run, inside of all scopes that flowcore cancels.
+        scope: That of the run's own task.
     """
 
-    __slots__ = ("_abandoned", "_failures", "new_scope", "scopes")
+    __slots__ = ("_abandoned", "_failures", "_new_scope", "_others", "scope")
 
     def __init__(self, new_scope: Callable[[], anyio.CancelScope]) -> None:
-        self.new_scope = new_scope
-        self.scopes: set[anyio.CancelScope] = set()
+        self.scope = new_scope()
+        self._new_scope = new_scope
+        self._others: set[anyio.CancelScope] | None = None
         self._abandoned = False
         self._failures: dict[object, tuple[float, Exception]] = {}
 
     def enclosed(self) -> Enclosure:
-        """Return what encloses a task of the run, so that it can be left to itself.
+        """Return what encloses another task of the run, so that it can be left to itself.
 
         On entering and on leaving, it raises what :meth:`check` does.
         """
-        return Enclosure(self)
+        if self._others is None:
+            self._others = set()
+        return Enclosure(self, self._new_scope(), self._others)
 
     def check(self) -> None:
         """Check that the run may go on.
@@ -65,23 +70,26 @@ class Cleanup:
         """Leave all ops to themselves, and have no further one begin."""
         self._abandoned = True
         # Cancellation is delivered again and again, which would keep the event loop busy.
-        for scope in self.scopes:
+        for scope in (self.scope, *(self._others or ())):
             scope.shield = True
 
 
 class Enclosure:
     """The scope of one task of a run, while that is in the block."""
 
-    __slots__ = ("_cleanup", "_scope")
+    __slots__ = ("_cleanup", "_scope", "_scopes")
 
-    def __init__(self, cleanup: Cleanup) -> None:
+    def __init__(
+        self, cleanup: Cleanup, scope: anyio.CancelScope, scopes: set[anyio.CancelScope]
+    ) -> None:
         self._cleanup = cleanup
+        self._scope = scope
+        self._scopes = scopes
 
     def __enter__(self) -> None:
         self._cleanup.check()
-        self._scope = self._cleanup.new_scope()
         self._scope.__enter__()
-        self._cleanup.scopes.add(self._scope)
+        self._scopes.add(self._scope)
 
     def __exit__(
         self,
@@ -89,7 +97,7 @@ class Enclosure:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._cleanup.scopes.discard(self._scope)
+        self._scopes.discard(self._scope)
         self._scope.__exit__(kind, error, traceback)
         if error is None:
             self._cleanup.check()

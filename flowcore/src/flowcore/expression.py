@@ -245,7 +245,7 @@ class _Compiler:
                 if keyword := next(given, None):
                     wrong = keyword.value if is_parameter(cls, error.parameter) else keyword
             self.fail(wrong, said + hint, error)
-        if "ops" not in vars(op):
+        if "name" not in vars(op):
             self.fail(node, f"{name}.__init__ must call super().__init__(**kwargs)")
         return op
 

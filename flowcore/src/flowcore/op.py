@@ -11,6 +11,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from math import inf
 from typing import Any, NoReturn, Self, cast
 
@@ -36,7 +37,6 @@ class Op:
 
     Attributes:
         name: That name.
-        ops: The sub-ops that ``<<`` gave to this op, by name.
     """
 
     # What a copy for a run, or few ops, set: a copy has to look at all that the op itself holds.
@@ -47,7 +47,11 @@ class Op:
 
     def __init__(self, name: str = "") -> None:
         self.name = name or snake_case(type(self).__name__)
-        self.ops = SubOps()
+
+    @cached_property
+    def ops(self) -> SubOps:
+        """The sub-ops that ``<<`` gave to this op, by name."""
+        return SubOps()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

@@ -72,6 +72,7 @@ class Run:
         observer: Observer | None = None,
         limits: RunLimits | None = None,
         traced: bool = False,
+        new_scope: Callable[[], anyio.CancelScope] = anyio.CancelScope,
     ) -> None:
         self.id = urandom(16).hex()
         self.flow = flow
@@ -93,8 +94,8 @@ class Run:
         self._response: FlowResponse | None = None
         self._watched = observer is not None and observer.sees_chunks
         self._channel = Channel(self.limits.max_chunks, self.limits.max_bytes)
-        self._scope = anyio.CancelScope()
-        self.cleanup = Cleanup(type(self._scope))
+        self._scope = new_scope()
+        self.cleanup = Cleanup(new_scope)
         self._began = self._last_data = monotonic()
         self.trace = Trace(self._channel, self._began) if traced else None
         self._callbacks: tuple[Callable[[Run], object], ...] = ()
@@ -307,7 +308,8 @@ class Run:
                     self.observer.run_started(self)
                 with self._scope:
                     try:
-                        with self.cleanup.enclosed():
+                        self.cleanup.check()
+                        with self.cleanup.scope:
                             await body(self)
                     except BaseException as raised:
                         if (error := failure_of(raised)) is None:

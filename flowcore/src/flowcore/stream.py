@@ -36,7 +36,6 @@ class _Stream(Generic[T]):
             return item
         batch = await self._receive()
         if not batch:
-            await self.run.wait()
             self.run.raise_for_state()
             raise StopAsyncIteration
         self._ready = iter(batch)
@@ -109,10 +108,10 @@ async def read_response(
                 answers.clear()
                 text = f"the answer of flow {run.flow!r} is larger than max_answer_bytes, {limit}"
                 run.fail(ChunkError(text))
-        await run.wait()
         run.raise_for_state()
-    finally:
+    except BaseException:
         await leave(run)
+        raise
     response = run.response
     if response.answer == "" and answers:
         response.answer = join_answers(answers)

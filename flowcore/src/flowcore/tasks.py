@@ -22,6 +22,7 @@ class RunTasks:
     def __init__(self) -> None:
         self._group: TaskGroup = anyio.create_task_group()
         self._bare: set[asyncio.Task[None]] = set()
+        self._discard = self._bare.discard
         is_asyncio = anyio.get_cancelled_exc_class() is asyncio.CancelledError
         self._loop = asyncio.get_running_loop() if is_asyncio else None
 
@@ -46,7 +47,7 @@ class RunTasks:
         if self._loop is not None:
             task = self._loop.create_task(function(*args), name=name)
             self._bare.add(task)
-            task.add_done_callback(self._bare.discard)
+            task.add_done_callback(self._discard)
         else:
             self._group.start_soon(function, *args, name=name)
 
