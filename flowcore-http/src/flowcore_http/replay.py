@@ -113,38 +113,37 @@ class Replay:
         first one is a ``gap``. Nothing is returned where the last events were pushed.
         """
         if self.last == reader.number and not self.ended and not self._hand_out(monotonic()):
-            await self._wait(reader)
+            reader.wakeup = asyncio.get_running_loop().create_future()
+            self._waiting.append(reader)
+            self._listen(self._arrived)
+            try:
+                await reader.wakeup
+            finally:
+                reader.wakeup = None
+                if reader in self._waiting:
+                    self._waiting.remove(reader)
+                if not self._waiting:
+                    self._listen(None)
         data = self._after(reader.number)
         reader.number = self.last
         return data
 
-    async def _wait(self, reader: Reader) -> None:
-        run = self._run
-        assert run is not None  # noqa: S101 - for the type checker: it has not ended
-        reader.wakeup = asyncio.get_running_loop().create_future()
-        self._waiting.append(reader)
-        run.listen(self._arrived)
-        try:
-            await reader.wakeup
-        finally:
-            reader.wakeup = None
-            if reader in self._waiting:
-                self._waiting.remove(reader)
-            if not self._waiting:
-                run.listen(None)
+    def _listen(self, notify: Callable[[], object] | None) -> None:
+        if self._run is not None:
+            self._run.listen(notify)
 
     def _arrived(self) -> None:
         """Hand out what an op has just emitted, or let it wait for what comes right after it."""
         now = monotonic()
         if now - self._taken_at >= _JOINED_SECONDS:
             self._hand_out(now)
-        elif self._run is not None:
-            self._run.listen(None)
+        else:
+            self._listen(None)
             asyncio.get_running_loop().call_soon(self._hand_out_joined)
 
     def _hand_out_joined(self) -> None:
-        if self._waiting and self._run is not None:
-            self._run.listen(self._arrived)
+        if self._waiting:
+            self._listen(self._arrived)
             self._hand_out(monotonic())
 
     def _hand_out(self, now: float) -> bool:
@@ -161,8 +160,8 @@ class Replay:
                 self._waiting.remove(reader)
                 if reader.wakeup is not None and not reader.wakeup.done():
                     reader.wakeup.set_result(None)
-        if not self._waiting and self._run is not None:
-            self._run.listen(None)
+        if not self._waiting:
+            self._listen(None)
         return True
 
     def _take(self, now: float) -> bytes:
