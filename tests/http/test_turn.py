@@ -254,7 +254,7 @@ async def test_no_request_is_refused_or_cut_while_processes_follow_each_other(
                 if not kept:
                     await current.aclose()
                     current = client()
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.05)
             await current.aclose()
 
         def client() -> httpx.AsyncClient:
