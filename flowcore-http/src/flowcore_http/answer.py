@@ -1,6 +1,6 @@
 """One request and its answer, between a connection and the ASGI app.
 
-The head of an answer is sent with the first part of its body, as ASGI has it.
+The head of an answer is sent with the first part of its body, if that comes at once.
 """
 
 from __future__ import annotations
@@ -50,12 +50,13 @@ class Answer:
         held_back: See above.
         is_whole: Whether the request has come to its end.
         complete: Whether the answer was sent to its end.
+        task: What the app answers in.
     """
 
     __slots__ = (
         *("_arrived", "_body", "_connection", "_has_chunks", "_has_news", "_is_bodiless", "_left"),
         *("_remaining", "_started", "_takes_chunks", "_transport", "_unsent"),
-        *("complete", "held_back", "is_whole", "keep_alive"),
+        *("complete", "held_back", "is_whole", "keep_alive", "task"),
     )
 
     def __init__(
@@ -65,6 +66,7 @@ class Answer:
         self.held_back = held_back
         self.is_whole = False
         self.complete = False
+        self.task: asyncio.Task[None] | None = None
         self._connection: Connection | None = connection
         self._transport = connection.transport
         self._body = bytearray()
@@ -135,6 +137,7 @@ class Answer:
             if not self.complete:
                 connection.end()
             self._connection = None
+            connection.finish(self.task)
 
     async def receive(self) -> ASGIReceiveEvent:
         """Receive an event of the request."""
@@ -160,6 +163,9 @@ class Answer:
                 raise RuntimeError(f"the answer begins with {message['type']!r}")
             self._unsent = self._head_of(message["status"], message.get("headers", ()))
             self._started = True
+            if self._remaining is None:
+                # Nobody knows when a stream has something to say; its client knows that it began.
+                connection.loop.call_soon(self._send_head)
             return
         if message["type"] != "http.response.body" or self.complete:
             raise RuntimeError(f"{message['type']!r} is out of place in an answer")
@@ -176,6 +182,11 @@ class Answer:
             self.complete = True
             self._tell()
             connection.answered()
+
+    def _send_head(self) -> None:
+        if self._unsent and not self._left and not self._transport.is_closing():
+            self._transport.write(self._unsent)
+            self._unsent = b""
 
     def write_now(self, data: bytes) -> bool:
         """Send a part of the body, if nothing of the answer waits to be sent."""

@@ -224,10 +224,9 @@ class Connection:
         )
         self._answer = self.peer.upload = answer
         self.peer.write_now = answer.write_now
-        app, running = self._rules.app, self._rules.running
-        self._task = self.loop.create_task(answer.run(app, scope_of(self, head)))
-        running.add(self._task)
-        self._task.add_done_callback(running.discard)
+        scope = scope_of(self, head)
+        answer.task = self._task = self.loop.create_task(answer.run(self._rules.app, scope))
+        self._rules.running.add(self._task)
         return None
 
     def _feed_answer(self, data: bytes) -> None:
@@ -240,6 +239,11 @@ class Connection:
         self._receiving = False
         if self._answer is not None:
             self._answer.end_request()
+
+    def finish(self, task: asyncio.Task[None] | None) -> None:
+        """Let go of a task in which the app has answered."""
+        if task is not None:
+            self._rules.running.discard(task)
 
     def answered(self) -> None:
         """Go on to the next request."""
