@@ -143,6 +143,8 @@ class _ConnectionProtocol(asyncio.StreamReaderProtocol):
         self.served = served
         self.reader = asyncio.StreamReader(loop=loop)
         super().__init__(self.reader, loop=loop)
+        # Who waits for the client to read waits in the connection, and an empty deque is large.
+        vars(self).pop("_drain_waiters", None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.served.lose(exc)

@@ -82,10 +82,10 @@ class Http1Connection(Connection):
         end = data.find(_END) + len(_END)
         is_whole = end >= len(_END)
         received = data[:end] if is_whole else data
-        event = None
+        event = parser = None
         problem = fault_of_lines(received)
         if problem is None:
-            parser = self._parser = h11.Connection(h11.SERVER, MAX_HEAD_BYTES)
+            parser = h11.Connection(h11.SERVER, MAX_HEAD_BYTES)
             parser.receive_data(received)
             try:
                 event = parser.next_event()
@@ -99,6 +99,7 @@ class Http1Connection(Connection):
             head = RequestHead(event.method, event.target, event.http_version, headers)
             problem = self._begin(head)
             self._receiving = self._remaining != 0
+            self._parser = parser if self._remaining is None else None
         if problem is not None:
             self.refuse(problem)
         elif event is not None and not self._receiving:

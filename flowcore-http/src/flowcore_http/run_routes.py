@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 
 from flowcore_http.endpoint import Endpoint, check_method
@@ -87,13 +88,13 @@ class RunRoutes:
         else:
             await self._read_on(exchange, record, parsed[1])
 
-    async def stream(self, exchange: Exchange, record: RunRecord, number: int = 0) -> None:
-        """Send the events of a run after ``number``."""
+    def stream(self, exchange: Exchange, record: RunRecord, number: int = 0) -> Awaitable[None]:
+        """Take a run for read, and return what sends its events after ``number``."""
         register = self._register
         assert record.replay is not None  # noqa: S101 - for the type checker
         register.attach(record)
         exchange.at_end(partial(register.detach, record))
-        await send_events(exchange, record.replay, number, self._heartbeat)
+        return send_events(exchange, record.replay, number, self._heartbeat)
 
     async def _read_on(self, exchange: Exchange, record: RunRecord, number: int) -> None:
         exchange.run_id = record.id

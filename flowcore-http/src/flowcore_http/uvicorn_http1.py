@@ -48,7 +48,7 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         loop: The event loop.
     """
 
-    __slots__ = ("_closed", "_fault", "_framing_bytes", "_head", "_lines")
+    __slots__ = ("_closed", "_fault", "_framing_bytes", "_head", "_lines", "_paused")
 
     # The parser need not call these.
     on_message_begin: Any = None
@@ -64,7 +64,9 @@ class Http1Protocol(Connection, HttpToolsProtocol):
     ) -> None:
         HttpToolsProtocol.__init__(self, config, state, {}, loop)
         Connection.__init__(self, rules, loop)
+        del self.pipeline  # which is kept in bytes here; an empty deque is large
         self._closed = closed
+        self._paused = False
         self._head: RequestHead | None = None
         self._fault: HttpProblem | None = None
         # Where a body in chunks can end, and how much came that was none of its content.
@@ -77,6 +79,7 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         """Begin to wait for a request."""
         # uvloop's is none by its type
         HttpToolsProtocol.connection_made(self, cast("asyncio.Transport", transport))
+        self.flow: Any = None  # an event with a deque for what a connection does by itself here
         self.begin()
 
     def data_received(self, data: bytes) -> None:
@@ -91,11 +94,15 @@ class Http1Protocol(Connection, HttpToolsProtocol):
 
     def pause_reading(self) -> None:
         """Read no more of a request for now."""
-        self.flow.pause_reading()
+        if not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on."""
-        self.flow.resume_reading()
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
 
     # --- from bytes to requests ---
 
