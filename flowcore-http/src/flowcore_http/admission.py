@@ -70,10 +70,12 @@ class Admission:
             HttpProblem: If it is malformed, bears no valid key, or comes too often.
         """
         _check_protocol(exchange)
-        self.check_host(exchange)
+        forwarded = is_forwarded(exchange)
+        if not forwarded:
+            check_host(exchange, self._hosts)
         if self.keys:
             exchange.caller = caller_of(exchange, self.keys)
-        if is_forwarded(exchange):
+        if forwarded:
             # Another process has counted it; the key tells whose runs it may see.
             return
         if self._rate_limit is not None and exchange.endpoint not in _UNCOUNTED:

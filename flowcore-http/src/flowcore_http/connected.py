@@ -24,6 +24,8 @@ class Connected:
         exchange: The request.
     """
 
+    __slots__ = ("_ending", "_exchange", "_task", "_timer", "_watcher")
+
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._task: asyncio.Task[object] | None = None

@@ -7,18 +7,13 @@ Python 3.12 and later for any client; here such connections are aborted.
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import cast
 
 import anyio
-import h11
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
 
@@ -28,12 +23,10 @@ from flowcore_http.accepting import (
     LOST_SECONDS,
     Acceptor,
     accept_until,
-    fault_beyond_the_limit,
-    reason_of_loss,
 )
 from flowcore_http.access import note_refusal
-from flowcore_http.http1 import Http1Server
-from flowcore_http.peer import Peer, current_peer
+from flowcore_http.connection import Rules, brief
+from flowcore_http.http1 import Http1Connection, Http1Server
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
 from flowcore_http.servers import Server
@@ -65,16 +58,19 @@ class Connections:
     """
 
     def __init__(self, app: ASGIFramework, config: ServerConfig) -> None:
-        self._app = ASGIWrapper(app)
         self._config = config
-        self._brief = copy.copy(config)
-        self._brief.keep_alive_max_requests = 1
-        self._brief.keep_alive_timeout = 1
+        self._rules = Rules(
+            app,
+            config.keep_alive_timeout,
+            config.keep_alive_max_requests,
+            fault_of_head,
+            config.refused,
+        )
+        self._brief = brief(self._rules)
         self._tls = config.create_ssl_context()
-        self._context = WorkerContext(None)
         self._loop = asyncio.get_running_loop()
         self._acceptor = Acceptor(config.max_connections, self._begin)
-        self._open: dict[asyncio.Task[None], _ConnectionProtocol] = {}
+        self._open: dict[asyncio.Task[None], Http1Connection] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -88,40 +84,29 @@ class Connections:
         await self._acceptor.accept(sock, retired)
 
     def _begin(self, connection: socket.socket, is_beyond: bool) -> None:
-        protocol = _ConnectionProtocol(self._loop)
-        task = self._loop.create_task(self._serve(connection, protocol, is_beyond))
-        protocol.serving = task
-        self._open[task] = protocol
+        served = Http1Connection(self._brief if is_beyond else self._rules, self._loop)
+        protocol = _ConnectionProtocol(served, self._loop)
+        task = self._loop.create_task(self._serve(connection, protocol))
+        self._open[task] = served
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         del self._open[task]
         self._acceptor.release()
 
-    async def _serve(
-        self, connection: socket.socket, protocol: _ConnectionProtocol, is_beyond: bool
-    ) -> None:
-        current_peer.set(protocol.peer)
+    async def _serve(self, connection: socket.socket, protocol: _ConnectionProtocol) -> None:
         try:
             writer = await self._open_stream(connection, protocol)
-            server = Http1Server(
-                protocol.peer,
-                _fault_beyond_the_limit if is_beyond else fault_of_head,
-                self._app,
-                self._loop,
-                self._brief if is_beyond else self._config,
-                self._context,
-                {},
-                protocol.reader,
-                writer,
+            await Http1Server(
+                protocol.served,
+                *(self._rules.app, self._loop, self._config, None, {}),
+                *(protocol.reader, writer),
             )
-            protocol.end_idleness = server.idle_task.expire
-            await server
-        except* OSError as errors:
-            logger.debug("a connection was lost: %r", errors.exceptions)
+        except OSError as error:
+            logger.debug("a connection was lost: %r", error)
         # A fault of one connection is nothing to the others.
-        except* Exception as errors:  # noqa: BLE001
-            logger.warning("a connection failed: %r", errors.exceptions)
+        except Exception as error:  # noqa: BLE001
+            logger.warning("a connection failed: %r", (error,))
 
     async def _open_stream(
         self, connection: socket.socket, protocol: _ConnectionProtocol
@@ -137,54 +122,39 @@ class Connections:
 
     async def close(self, patience: float) -> None:
         """Close the idle connections, wait for the others, and abort those that take too long."""
-        await self._context.terminated.set()
-        for protocol in tuple(self._open.values()):
-            protocol.end_idleness()
+        for served in tuple(self._open.values()):
+            served.shut_down()
         await self._finish(patience)
-        for task, protocol in self._open.items():
-            protocol.abort()
-            if protocol.transport is None:
+        for task, served in self._open.items():
+            served.abort()
+            if served.transport is None:
                 task.cancel()
         await self._finish(LOST_SECONDS + CLOSE_SECONDS)
 
     async def _finish(self, seconds: float) -> None:
-        if self._open:
-            await asyncio.wait(list(self._open), timeout=seconds)
+        if waiting := [*self._open, *self._rules.running]:
+            await asyncio.wait(waiting, timeout=seconds)
 
 
 class _ConnectionProtocol(asyncio.StreamReaderProtocol):
-    """Knows why a connection was lost, and ends what serves it soon after.
+    """Lets a connection know what the transport tells of it besides the bytes."""
 
-    That ends by itself, save where it waits for an app that reads no further.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, served: Http1Connection, loop: asyncio.AbstractEventLoop) -> None:
+        self.served = served
         self.reader = asyncio.StreamReader(loop=loop)
         super().__init__(self.reader, loop=loop)
-        self.peer = Peer()
-        self.serving: asyncio.Task[None] | None = None
-        self.end_idleness: Callable[[], object] = _nothing
-        self.transport: asyncio.Transport | None = None
-        self._event_loop = loop
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
-        super().connection_made(transport)
+        # Who waits for the client to read waits in the connection, and an empty deque is large.
+        vars(self).pop("_drain_waiters", None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.peer.lost = reason_of_loss(exc)
+        self.served.lose(exc)
         super().connection_lost(exc)
-        if self.serving is not None and not self.serving.done():
-            self._event_loop.call_later(LOST_SECONDS, self.serving.cancel)
 
-    def abort(self) -> None:
-        """Close the connection at once."""
-        if self.transport is not None:
-            self.transport.abort()
+    def pause_writing(self) -> None:
+        self.served.pause_writing()
 
-
-def _fault_beyond_the_limit(request: h11.Request) -> HttpProblem | None:
-    return fault_of_head(request) or fault_beyond_the_limit(request.target)
+    def resume_writing(self) -> None:
+        self.served.resume_writing()
 
 
 async def serve(
@@ -249,7 +219,3 @@ def server_config(settings: HttpSettings) -> ServerConfig:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"http.certfile, http.keyfile: {error}") from None
     return config
-
-
-def _nothing() -> None:
-    pass

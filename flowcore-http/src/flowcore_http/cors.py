@@ -38,17 +38,18 @@ class Cors:
         if self._any:
             # The same for all, so that an answer in a cache fits all.
             return [*self._for_friends, (b"access-control-allow-origin", b"*")]
-        origins = exchange.fields.get(b"origin", ())
-        if len(origins) == 1 and origins[0] in self._origins:
-            return [*self._for_friends, (b"access-control-allow-origin", origins[0])]
+        origin = exchange.fields.get(b"origin")
+        if origin in self._origins and len(exchange.field_values(b"origin")) == 1:
+            return [*self._for_friends, (b"access-control-allow-origin", origin)]
         return self._for_strangers
 
     def preflight(self, exchange: Exchange) -> list[Header] | None:
         """Return the further headers that answer a preflight, or None if the request is none."""
         if exchange.method != "OPTIONS" or b"access-control-request-method" not in exchange.fields:
             return None
-        origins = exchange.fields.get(b"origin", ())
-        if len(origins) != 1 or not (self._any or origins[0] in self._origins):
+        if len(exchange.field_values(b"origin")) != 1:
+            return []
+        if not self._any and exchange.fields[b"origin"] not in self._origins:
             return []
         asked = exchange.field(b"access-control-request-headers").split(",")
         names = [self._sendable.get(name.strip().lower()) for name in asked]

@@ -54,10 +54,11 @@ class Exchange:
         run: The run that the request started, or None.
         run_id: Identifier of the run that the answer is about, or empty.
         client_left: Whether the client left before the end.
+        fields: The first header field of each name; the names are in lower case.
     """
 
     __slots__ = (
-        *("_peer", "_receive", "_release", "_send", "_whole", "fields"),
+        *("_are_distinct", "_peer", "_receive", "_release", "_send", "_whole", "fields"),
         *("began", "caller", "client_left", "complete", "endpoint", "extra", "method", "path"),
         *("route", "run", "run_id", "scope", "sent_at", "size", "status"),
     )
@@ -65,7 +66,7 @@ class Exchange:
     def __init__(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        self.scope = cast("dict[str, Any]", scope)
+        self.scope: Any = scope
         self.method = scope["method"]
         root: str = self.scope.get("root_path", "")
         self.path = scope["path"].removeprefix(root) if root else scope["path"]
@@ -80,9 +81,9 @@ class Exchange:
         self.run: Run | None = None
         self.run_id = ""
         self.client_left = False
-        self.fields: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
-            self.fields.setdefault(name.lower(), []).append(value)
+        headers = [*scope["headers"]]
+        self.fields = {name.lower(): value for name, value in reversed(headers)}
+        self._are_distinct = len(self.fields) == len(headers)
         self._peer = current_peer.get()
         self._receive = receive
         self._send = send
@@ -96,12 +97,14 @@ class Exchange:
 
         Of several the first one counts.
         """
-        values = self.fields.get(name)
-        return values[0].decode("latin-1") if values else ""
+        value = self.fields.get(name)
+        return value.decode("latin-1") if value else ""
 
     def field_values(self, name: bytes) -> list[str]:
         """Return all header fields of a name."""
-        return [value.decode("latin-1") for value in self.fields.get(name, ())]
+        if self._are_distinct:
+            return [self.fields[name].decode("latin-1")] if name in self.fields else []
+        return [v.decode("latin-1") for key, v in self.scope["headers"] if key.lower() == name]
 
     async def receive(self) -> ASGIReceiveEvent:
         """Receive an ASGI message of the client's, for apps that read by themselves."""

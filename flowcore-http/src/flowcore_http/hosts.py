@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from flowcore_http.exchange import Exchange
@@ -33,8 +34,10 @@ def check_host(exchange: Exchange, allowed: Sequence[str]) -> None:
         HttpProblem: 400 unless there is exactly one (in HTTP/1.0, at most one), it is well formed
             and its name is allowed.
     """
-    fields = exchange.fields.get(b"host", ())
-    name = _name(fields) if fields or exchange.scope["http_version"] >= "1.1" else ""
+    values = exchange.field_values(b"host")
+    if len(values) != 1 and (values or exchange.scope["http_version"] >= "1.1"):
+        raise _bad_host()
+    name = _name(values[0]) if values else ""
     if "*" in allowed or exchange.endpoint in PROBES:
         return
     if not any(_matches(name, pattern) for pattern in allowed):
@@ -42,12 +45,17 @@ def check_host(exchange: Exchange, allowed: Sequence[str]) -> None:
         raise HttpProblem(400, "unknown_host", detail)
 
 
-def _name(fields: Sequence[bytes]) -> str:
-    match = _HOST.fullmatch(fields[0].decode("latin-1")) if len(fields) == 1 else None
+@lru_cache(maxsize=64)
+def _name(host: str) -> str:
+    match = _HOST.fullmatch(host)
     if match is None or int(match["port"] or 0) > 65535 or not _is_literal(match["name"]):
-        detail = "Send exactly one header Host, such as Host: example.com."
-        raise HttpProblem(400, "bad_host", detail, {"Connection": "close"})
+        raise _bad_host()
     return match["name"].lower()
+
+
+def _bad_host() -> HttpProblem:
+    detail = "Send exactly one header Host, such as Host: example.com."
+    return HttpProblem(400, "bad_host", detail, {"Connection": "close"})
 
 
 def _is_literal(name: str) -> bool:

@@ -20,6 +20,8 @@ class Patience:
         at_end: What is called then.
     """
 
+    __slots__ = ("_at_end", "_loop", "_seconds", "_since", "_timer")
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, seconds: float, at_end: Callable[[], object]
     ) -> None:

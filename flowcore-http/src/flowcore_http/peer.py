@@ -37,6 +37,8 @@ class Peer:
             what was sent before waits for the client; returns whether it did.
     """
 
+    __slots__ = ("_tell", "gone", "lost", "upload", "write_now")
+
     def __init__(self) -> None:
         self.lost = ""
         self.gone = False

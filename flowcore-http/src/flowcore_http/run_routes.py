@@ -89,7 +89,7 @@ class RunRoutes:
             await self._read_on(exchange, record, parsed[1])
 
     def stream(self, exchange: Exchange, record: RunRecord, number: int = 0) -> Awaitable[None]:
-        """Send the events of a run after ``number``."""
+        """Take a run for read, and return what sends its events after ``number``."""
         register = self._register
         assert record.replay is not None  # noqa: S101 - for the type checker
         register.attach(record)

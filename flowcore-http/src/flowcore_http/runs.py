@@ -203,7 +203,8 @@ class RunRegister:
         if record.replay is not None:
             record.replay.finish()
         loop = asyncio.get_running_loop()
-        shelf = self._shelves.setdefault(record.caller, _Shelf())
+        shelf = self._shelves.get(record.caller) or _Shelf()
+        self._shelves[record.caller] = shelf
         shelf.due[record.id] = loop.time() + self._seconds
         shelf.size += record.size
         while self._budget.exceeded and self._shelves:

@@ -1,7 +1,6 @@
 """One connection: uvicorn's HTTP/1.1, by httptools, with the faults mended.
 
-This module and :mod:`flowcore_http.uvicorn_answer` are the only ones that know how uvicorn works
-inside.
+This is the only module that knows how uvicorn works inside.
 
 Uvicorn's own protocol sets no limit to the head of a request nor to the time that it takes, stops
 reading while a pipelined request waits, so that it does not see the client leave, sends 100
@@ -13,20 +12,14 @@ way.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from flowcore_http.accepting import LOST_SECONDS, reason_of_loss
+from flowcore_http.connection import Connection, Rules
 from flowcore_http.empty_lines import EmptyLines
-from flowcore_http.exchange import LINGER_SECONDS
-from flowcore_http.patience import Patience
-from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.raw_head import (
     RequestHead,
@@ -35,22 +28,16 @@ from flowcore_http.raw_head import (
     malformed,
     without_upgrade,
 )
-from flowcore_http.request_head import MAX_HEAD_BYTES, MAX_PIPELINED_BYTES, fault_of_size
-from flowcore_http.uvicorn_answer import Answer, head_of_response
+from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_size
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from flowcore_http.uvicorn_server import Rules
-
-_CONTINUE = b"100-continue"
 _END = b"\r\n\r\n"
 
-logger = logging.getLogger("flowcore.http.server")
 
-
-class Http1Protocol(HttpToolsProtocol):
+class Http1Protocol(Connection, HttpToolsProtocol):
     """HTTP/1.1 between the bytes of a connection and the ASGI app.
 
     Args:
@@ -59,11 +46,9 @@ class Http1Protocol(HttpToolsProtocol):
         config: Uvicorn's settings.
         state: What all connections of the server share.
         loop: The event loop.
-
-    Attributes:
-        over: Whether the connection is to be closed; what still comes is dropped.
-        peer: What the app may know of the connection.
     """
+
+    __slots__ = ("_closed", "_fault", "_framing_bytes", "_head", "_lines", "_paused")
 
     # The parser need not call these.
     on_message_begin: Any = None
@@ -77,97 +62,49 @@ class Http1Protocol(HttpToolsProtocol):
         state: ServerState,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(config, state, {}, loop)
-        self.over = False
-        self._rules = rules
+        HttpToolsProtocol.__init__(self, config, state, {}, loop)
+        Connection.__init__(self, rules, loop)
+        del self.pipeline  # which is kept in bytes here; an empty deque is large
         self._closed = closed
-        self.peer = Peer()
-        self._answer: Answer | None = None
-        self._ahead = b""
+        self._paused = False
         self._head: RequestHead | None = None
         self._fault: HttpProblem | None = None
-        self._is_head = False
-        self._stopping = False
-        self._served = 0
-        self._task: asyncio.Task[None] | None = None
-        # Of the body: whether there is more to come, how much, if that is known, or else where it
-        # can end, and how much came that was none of its content.
-        self._receiving = False
-        self._remaining: int | None = 0
+        # Where a body in chunks can end, and how much came that was none of its content.
         self._lines = EmptyLines()
         self._framing_bytes = 0
-        self._patience = Patience(loop, rules.keep_alive_timeout, self._give_up)
-        self._linger_timer: asyncio.TimerHandle | None = None
 
     # --- what the transport tells ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin to wait for a request."""
-        super().connection_made(cast("asyncio.Transport", transport))  # uvloop's is none by type
-        self._patience.begin()
+        # uvloop's is none by its type
+        HttpToolsProtocol.connection_made(self, cast("asyncio.Transport", transport))
+        self.flow: Any = None  # an event with a deque for what a connection does by itself here
+        self.begin()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
-        if not self.over:
-            self._take(self._ahead + data if self._ahead else data)
+        self.take(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the request in progress."""
-        self.over = True
-        self.peer.lost = reason_of_loss(exc)
-        self._disconnect()
-        super().connection_lost(exc)
-        self._patience.close()
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
-        self._ahead = b""
-        if self._task is not None and not self._task.done():
-            self.loop.call_later(LOST_SECONDS, self._task.cancel)
+        self.lose(exc)
+        HttpToolsProtocol.connection_lost(self, exc)
         self._closed(self)
 
-    # --- what the server asks for ---
+    def pause_reading(self) -> None:
+        """Read no more of a request for now."""
+        if not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection, its handshake done."""
-        return self.flow is not None  # pyright: ignore[reportUnnecessaryComparison]
-
-    def shutdown(self) -> None:
-        """Close the connection when what is in progress has ended."""
-        self._stopping = True
-        if self.over:
-            self.transport.close()
-        elif self.is_open and not self._is_answering:
-            self.end()
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        if self.is_open:
-            self.transport.abort()
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
 
     # --- from bytes to requests ---
-
-    @property
-    def _is_answering(self) -> bool:
-        return self._answer is not None and not self._answer.response_complete
-
-    def _take(self, data: bytes) -> None:
-        self._ahead = b""
-        try:
-            while data and not self.over:
-                if self._receiving:
-                    data = self._take_body(data)
-                elif self._is_answering:
-                    self._ahead = data
-                    if len(data) > MAX_PIPELINED_BYTES:
-                        self.end()
-                    return
-                else:
-                    data = self._take_head(data)
-        # A fault of one connection is nothing to the others.
-        except Exception as error:  # noqa: BLE001
-            logger.warning("a connection failed: %r", (error,))
-            self.transport.abort()
 
     def _take_head(self, data: bytes) -> bytes:
         """Take a head, if it is all there, and return what follows it."""
@@ -240,100 +177,13 @@ class Http1Protocol(HttpToolsProtocol):
         """Begin to answer, or refuse to."""
         assert self._head is not None  # noqa: S101 - for the type checker
         head, self._head = self._head, None
-        self._fault = self._rules.check(head)
-        if self._fault is None:
-            self._begin(head)
+        self._fault = self._begin(head)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._framing_bytes = 0
-        if self._answer is not None:
-            self._answer.held_back = False
-            self._answer.body += body
-            if len(self._answer.body) > HIGH_WATER_LIMIT:
-                self.flow.pause_reading()
-            self._answer.message_event.set()
+        self._feed_answer(body)
 
     def on_message_complete(self) -> None:
         """Take note that a request is whole."""
-        self._receiving = False
-        if self._fault is None and self._answer is not None:
-            self._answer.held_back = False
-            self._answer.more_body = False
-            self._answer.message_event.set()
-
-    def _give_up(self) -> None:
-        if self._ahead:
-            seconds = self._rules.keep_alive_timeout
-            detail = f"The request did not arrive within {seconds:g} seconds."
-            self.refuse(HttpProblem(408, "request_timeout", detail))
-        else:
-            self.end()
-
-    # --- requests and their answers ---
-
-    def _begin(self, head: RequestHead) -> None:
-        self._served += 1
-        fields = dict(head.headers)
-        is_chunked = b"transfer-encoding" in fields
-        self._remaining = None if is_chunked else int(fields.get(b"content-length", b"0"))
-        expects = head.http_version == b"1.1" and fields.get(b"expect", b"").lower() == _CONTINUE
-        is_last = self._stopping or self._served >= self._rules.most_requests
-        keep_alive = (
-            not is_last and head.http_version == b"1.1" and self.parser.should_keep_alive()  # pyright: ignore[reportOptionalMemberAccess]
-        )
-        answer = Answer(self, head, keep_alive=keep_alive, held_back=expects)
-        self._answer = self.peer.upload = answer
-        self.peer.write_now = answer.write_now
-        self._task = self.loop.create_task(answer.run_asgi(self._rules.app))
-        self._task.add_done_callback(self.tasks.discard)
-        self.tasks.add(self._task)
-
-    def on_response_complete(self) -> None:
-        """Go on to the next request."""
-        if self.over:
-            return
-        if self._receiving or self._stopping or not (self._answer and self._answer.keep_alive):
-            self.end()
-            return
-        self._answer = self.peer.upload = self.peer.write_now = None
-        self.flow.resume_reading()
-        self._patience.begin()
-        self._take(self._ahead)
-
-    def refuse(self, problem: HttpProblem) -> None:
-        """Answer without the app, if there is no answer yet, and close the connection."""
-        if self._answer is None or self._answer.is_silent:
-            content = problem.content()
-            fields = [(k.lower().encode(), v.encode()) for k, v in problem.all_headers().items()]
-            fields += [(b"content-length", b"%d" % len(content)), (b"connection", b"close")]
-            head = head_of_response(problem.status, fields)
-            self.transport.write(head if self._is_head else head + content)
-            self._rules.refused(problem)
-        self.end()
-
-    def end(self) -> None:
-        """Close the connection, so that what has been answered arrives."""
-        if self.over:
-            return
-        self.over = True
-        self._patience.close()
-        self._disconnect()
-        is_unread = self._receiving or bool(self._ahead)
-        self._ahead = b""
-        if not is_unread or self._stopping or self.transport.is_closing():
-            self.transport.close()
-            return
-        # With bytes unread the connection would be reset, and the reset destroys an answer that
-        # is still on its way.
-        self.flow.resume_reading()
-        with suppress(OSError, RuntimeError, NotImplementedError):
-            self.transport.write_eof()
-        self._linger_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
-
-    def _disconnect(self) -> None:
-        if self._answer is not None and not self._answer.response_complete:
-            self.peer.leave()
-            self._answer.disconnected = True
-            self._answer.message_event.set()
-            self.flow.resume_writing()
+        self._end_request()

@@ -8,7 +8,6 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +20,11 @@ from flowcore_http.accepting import (
     LOST_SECONDS,
     Acceptor,
     accept_until,
-    fault_beyond_the_limit,
 )
 from flowcore_http.access import note_refusal
+from flowcore_http.connection import Rules, brief
 from flowcore_http.problem import HttpProblem
 from flowcore_http.raw_head import fault_of_whole
-from flowcore_http.request_head import Head
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
@@ -35,30 +33,8 @@ from flowcore_http.uvicorn_http1 import Http1Protocol
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
-    from uvicorn._types import ASGI3Application
-
-_BRIEF_SECONDS = 1.0
 
 logger = logging.getLogger("flowcore.http")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What holds for a connection.
-
-    Attributes:
-        app: The ASGI app that answers.
-        keep_alive_timeout: Seconds within which the head of a request has to arrive.
-        most_requests: How many requests are answered.
-        check: Tells which requests are refused before the app sees them.
-        refused: Called with what answers a request that the app never sees.
-    """
-
-    app: ASGI3Application
-    keep_alive_timeout: float
-    most_requests: float
-    check: Callable[[Head], HttpProblem | None]
-    refused: Callable[[HttpProblem], object]
 
 
 def server(settings: HttpSettings) -> Server:
@@ -115,12 +91,7 @@ class UvicornConnections:
         )
         self._config.load()
         self._rules = Rules(app, settings.keep_alive_timeout, math.inf, fault_of_whole, refused)
-        self._brief = replace(
-            self._rules,
-            keep_alive_timeout=_BRIEF_SECONDS,
-            most_requests=1,
-            check=_fault_beyond_the_limit,
-        )
+        self._brief = brief(self._rules)
         self._tls = tls
         self._state = ServerState()
         self._loop = asyncio.get_running_loop()
@@ -178,7 +149,7 @@ class UvicornConnections:
         for task in self._opening:
             task.cancel()
         for protocol in tuple(self._open):
-            protocol.shutdown()
+            protocol.shut_down()
         await self._finish(patience)
         for protocol in tuple(self._open):
             protocol.abort()
@@ -189,9 +160,5 @@ class UvicornConnections:
             while self._open:
                 self._all_closed.clear()
                 await self._all_closed.wait()
-            while self._state.tasks:
-                await asyncio.wait(tuple(self._state.tasks))
-
-
-def _fault_beyond_the_limit(head: Head) -> HttpProblem | None:
-    return fault_of_whole(head) or fault_beyond_the_limit(head.target)
+            while self._rules.running:
+                await asyncio.wait(tuple(self._rules.running))
