@@ -7,6 +7,7 @@ from functools import partial
 
 from flowcore_http.endpoint import Endpoint, check_method
 from flowcore_http.exchange import Exchange
+from flowcore_http.heartbeat import Heartbeat
 from flowcore_http.problem import HttpProblem
 from flowcore_http.runs import RunRecord, RunRegister
 from flowcore_http.siblings import Siblings
@@ -28,7 +29,7 @@ class RunRoutes:
     def __init__(self, register: RunRegister, heartbeat: float) -> None:
         self.siblings: Siblings | None = None
         self._register = register
-        self._heartbeat = heartbeat
+        self._heartbeat = Heartbeat(heartbeat)
         self._endpoints = {
             "": ("run", self._show),
             "/cancel": ("cancel_run", self._cancel),
