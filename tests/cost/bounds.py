@@ -33,8 +33,8 @@ BOUNDS = {
     "one more op of a run": Cost(16.7, 19, 0, 0, 21),
     "a chunk of a burst over HTTP": Cost(11, 9.8, 0.02, 0.01, 15),
     "a chunk at pace over HTTP": Cost(116, 95, 4.2, 1, 73),
-    "a request": Cost(815, 600, 11, 2, 680),
-    "a stream of one chunk": Cost(970, 820, 13, 5, 850),
+    "a request": Cost(420, 345, 9, 2, 350),
+    "a stream of one chunk": Cost(510, 400, 12, 5, 420),
     # One send is the model server's, and so is one handle.
     "a delta of a burst": Cost(20, 40, 0.03, 0, 17),
     "a delta at pace": Cost(165, 135, 2.2, 1, 120),
