@@ -224,7 +224,7 @@ class Answer:
         if not self.keep_alive:
             dropped.add(b"connection")
             added.append((b"connection", b"close"))
-        if dropped & fields.keys():
+        if not dropped.isdisjoint(fields):
             headers = [field for field in headers if field[0].lower() not in dropped]
         return head_of_response(status, [*headers, *added])
 
@@ -245,7 +245,7 @@ class Answer:
 def head_of_response(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the head of a response, with the date."""
     line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
-    lines = [line, *[b"%b: %b" % field for field in fields], _date_field(int(time.time())), b"\r\n"]
+    lines = [line, *map(b": ".join, fields), _date_field(int(time.time())), b"\r\n"]
     head = b"\r\n".join(lines)
     # Or somebody has put a line end into a field.
     if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
