@@ -28,13 +28,13 @@ class Cost(NamedTuple):
 
 # One send of each request is the client's, and so are three handles.
 BOUNDS = {
-    "a chunk of a burst": Cost(13.5, 10.1, 0.02, 0, 20),
+    "a chunk of a burst": Cost(10.9, 9.7, 0.02, 0, 18),
     "a run of one op": Cost(148, 100, 3, 0, 122),
     "one more op of a run": Cost(15.4, 16.5, 0, 0, 19),
-    "a chunk of a burst over HTTP": Cost(11, 9.8, 0.02, 0.01, 15),
-    "a chunk at pace over HTTP": Cost(116, 95, 4.2, 1, 73),
-    "a request": Cost(790, 590, 11, 2, 665),
-    "a stream of one chunk": Cost(950, 808, 13, 5, 840),
+    "a chunk of a burst over HTTP": Cost(8.9, 8.8, 0.02, 0.01, 13.5),
+    "a chunk at pace over HTTP": Cost(102, 91, 4.2, 1, 73),
+    "a request": Cost(420, 345, 9, 2, 350),
+    "a stream of one chunk": Cost(510, 400, 12, 5, 420),
     # One send is the model server's, and so is one handle.
     "a delta of a burst": Cost(20, 40, 0.03, 0, 17),
     "a delta at pace": Cost(165, 135, 2.2, 1, 120),

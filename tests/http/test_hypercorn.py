@@ -24,7 +24,7 @@ DIGESTS: dict[object, str] = {
     parse_socket_addr: "d06f08a6dc9ef687",
 }
 
-REPLACED = {"run", "_read_data"}
+REPLACED = {"run"}
 
 
 def digest(thing: object) -> str:

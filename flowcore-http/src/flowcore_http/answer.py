@@ -150,7 +150,8 @@ class Answer:
         self._has_news = False
         body = bytes(self._body)
         self._body.clear()
-        self._connection.resume_reading()
+        if len(body) > _MAX_UNREAD_BYTES:
+            self._connection.resume_reading()
         return {"type": "http.request", "body": body, "more_body": not self.is_whole}
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -184,7 +185,7 @@ class Answer:
             connection.answered()
 
     def _send_head(self) -> None:
-        if self._unsent and not self._left and not self._transport.is_closing():
+        if self._unsent and not self._left:
             self._transport.write(self._unsent)
             self._unsent = b""
 
@@ -211,20 +212,19 @@ class Answer:
         # If the client holds the body back that it has announced, that will never come.
         if self.held_back or b"close" in fields.get(b"connection", b"").lower():
             self.keep_alive = False
-        dropped: set[bytes] = set()
+        dropped = {b"transfer-encoding"}
         added: list[tuple[bytes, bytes]] = []
         if b"content-length" in fields:
             self._remaining = int(fields[b"content-length"])
         elif self._takes_chunks and not self._is_bodiless:
             self._has_chunks = True
-            dropped.add(b"transfer-encoding")
             added.append((b"transfer-encoding", b"chunked"))
         elif not self._is_bodiless:
             self.keep_alive = False
         if not self.keep_alive:
             dropped.add(b"connection")
             added.append((b"connection", b"close"))
-        if dropped & fields.keys():
+        if not dropped.isdisjoint(fields):
             headers = [field for field in headers if field[0].lower() not in dropped]
         return head_of_response(status, [*headers, *added])
 
@@ -245,7 +245,7 @@ class Answer:
 def head_of_response(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the head of a response, with the date."""
     line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
-    lines = [line, *[b"%b: %b" % field for field in fields], _date_field(int(time.time())), b"\r\n"]
+    lines = [line, *map(b": ".join, fields), _date_field(int(time.time())), b"\r\n"]
     head = b"\r\n".join(lines)
     # Or somebody has put a line end into a field.
     if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:

@@ -229,11 +229,6 @@ class Connection:
         self._rules.running.add(self._task)
         return None
 
-    def _feed_answer(self, data: bytes) -> None:
-        """Take a piece of a body."""
-        if self._answer is not None:
-            self._answer.feed(data)
-
     def _end_request(self) -> None:
         """Take note that a request is whole."""
         self._receiving = False

@@ -28,6 +28,7 @@ from flowcore_http.access import note_refusal
 from flowcore_http.connection import Rules, brief
 from flowcore_http.http1 import Http1Connection, Http1Server
 from flowcore_http.problem import HttpProblem
+from flowcore_http.quart_connection import entry_of
 from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_head
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
@@ -60,7 +61,7 @@ class Connections:
     def __init__(self, app: ASGIFramework, config: ServerConfig) -> None:
         self._config = config
         self._rules = Rules(
-            app,
+            entry_of(app),
             config.keep_alive_timeout,
             config.keep_alive_max_requests,
             fault_of_head,

@@ -48,16 +48,13 @@ class Http1Server(TCPServer):
                 connection.scheme = "https"
             connection.transport = writer.transport
             connection.begin()
-            await self._read_data()
+            while data := await self.reader.read(MAX_RECV):
+                connection.take(data)
+                if connection.unread is not None:
+                    await connection.unread.wait()
         finally:
             connection.lose()
             await self._close()
-
-    async def _read_data(self) -> None:
-        while data := await self.reader.read(MAX_RECV):
-            self._connection.take(data)
-            if self._connection.unread is not None:
-                await self._connection.unread.wait()
 
 
 class Http1Connection(Connection):
@@ -111,7 +108,8 @@ class Http1Connection(Connection):
             return self._take_chunks(data)
         taken = data[: self._remaining]
         self._remaining -= len(taken)
-        self._feed_answer(taken)
+        if self._answer is not None:
+            self._answer.feed(taken)
         if not self._remaining:
             self._end_request()
         return data[len(taken) :]
@@ -122,7 +120,8 @@ class Http1Connection(Connection):
         parser.receive_data(data)
         try:
             while isinstance(event := parser.next_event(), h11.Data):
-                self._feed_answer(event.data)
+                if self._answer is not None:
+                    self._answer.feed(event.data)
         except h11.RemoteProtocolError as error:
             self.refuse(fault_of_bytes(error, parser.trailing_data[0]))
             return b""

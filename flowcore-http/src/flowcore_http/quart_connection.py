@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from quart import Quart
@@ -12,7 +13,7 @@ from quart.wrappers import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+    from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
 _QUART_VERSION = tuple(int(part) for part in importlib.metadata.version("quart").split(".")[:2])
 
@@ -35,6 +36,19 @@ class HostBlindQuart(Quart):
             path_info=request.path,
             query_args=request.query_string.decode("latin-1"),
         )
+
+
+def entry_of(app: ASGIFramework) -> ASGIFramework:
+    """Return what answers the requests for an app, less the coroutine that Quart puts around it."""
+    if not isinstance(app, Quart):
+        return app
+
+    def enter(
+        scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> Awaitable[None]:
+        return app.asgi_app(scope, receive, send)  # which may be wrapped while the app serves
+
+    return enter
 
 
 class _Connection(ASGIHTTPConnection):

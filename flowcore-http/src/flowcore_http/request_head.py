@@ -140,8 +140,10 @@ def fault_of_host_or_coding(head: Head) -> HttpProblem | None:
 
     Sources: RFC 9112, sections 3.2 and 6.1.
     """
-    names = [name for name, _ in head.headers]
-    hosts = names.count(b"host")
+    names = dict(head.headers)
+    hosts = int(b"host" in names)
+    if len(names) < len(head.headers):
+        hosts = sum(name == b"host" for name, _ in head.headers)
     if hosts > 1 or (hosts == 0 and head.http_version == b"1.1"):
         detail = "There has to be one field Host, and only one."
         return HttpProblem(400, "bad_host", detail)

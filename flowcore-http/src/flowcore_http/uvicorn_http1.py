@@ -116,8 +116,6 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         if problem is None and is_whole and head is not None:
             self._patience.end()
             self._receiving = True
-            self._lines = EmptyLines()
-            self._framing_bytes = 0
             problem = self._feed(without_upgrade(received, head))
         if problem is not None or not is_whole:
             self._ahead = data
@@ -178,11 +176,15 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         assert self._head is not None  # noqa: S101 - for the type checker
         head, self._head = self._head, None
         self._fault = self._begin(head)
+        if self._remaining is None:
+            self._lines = EmptyLines()
+            self._framing_bytes = 0
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._framing_bytes = 0
-        self._feed_answer(body)
+        if self._answer is not None:
+            self._answer.feed(body)
 
     def on_message_complete(self) -> None:
         """Take note that a request is whole."""

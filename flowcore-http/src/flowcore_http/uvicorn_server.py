@@ -24,6 +24,7 @@ from flowcore_http.accepting import (
 from flowcore_http.access import note_refusal
 from flowcore_http.connection import Rules, brief
 from flowcore_http.problem import HttpProblem
+from flowcore_http.quart_connection import entry_of
 from flowcore_http.raw_head import fault_of_whole
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
@@ -90,7 +91,9 @@ class UvicornConnections:
             proxy_headers=False,
         )
         self._config.load()
-        self._rules = Rules(app, settings.keep_alive_timeout, math.inf, fault_of_whole, refused)
+        self._rules = Rules(
+            entry_of(app), settings.keep_alive_timeout, math.inf, fault_of_whole, refused
+        )
         self._brief = brief(self._rules)
         self._tls = tls
         self._state = ServerState()
@@ -160,5 +163,5 @@ class UvicornConnections:
             while self._open:
                 self._all_closed.clear()
                 await self._all_closed.wait()
-            while self._rules.running:
-                await asyncio.wait(tuple(self._rules.running))
+            while running := [task for task in self._rules.running if not task.done()]:
+                await asyncio.wait(running)
