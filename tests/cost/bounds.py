@@ -34,7 +34,7 @@ BOUNDS = {
     "a chunk of a burst over HTTP": Cost(8.9, 8.8, 0.02, 0.01, 13.5),
     "a chunk at pace over HTTP": Cost(102, 91, 4.2, 1, 73),
     "a request": Cost(420, 345, 9, 2, 350),
-    "a stream of one chunk": Cost(510, 400, 12, 5, 420),
+    "a stream of one chunk": Cost(510, 400, 12, 4, 420),
     # One send is the model server's, and so is one handle.
     "a delta of a burst": Cost(20, 40, 0.03, 0, 17),
     "a delta at pace": Cost(165, 135, 2.2, 1, 120),

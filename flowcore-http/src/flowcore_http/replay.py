@@ -110,7 +110,7 @@ class Replay:
         """Wait for events that the reader lacks and cannot be pushed, and return all there are.
 
         However this is cancelled, nothing is lost. Where events in between are no longer kept, the
-        first one is a ``gap``. Nothing is returned where the last events were pushed.
+        first one is a ``gap``.
         """
         if self.last == reader.number and not self.ended and not self._hand_out(monotonic()):
             reader.wakeup = asyncio.get_running_loop().create_future()
@@ -153,10 +153,11 @@ class Replay:
         if not data:
             return False
         for reader in tuple(self._waiting):
-            pushed = reader.number == before and reader.push is not None and reader.push(data)
-            if pushed:
+            # The end is not pushed: whoever waits for it sends it as the last part of an answer.
+            push = None if self.ended else reader.push
+            if push is not None and reader.number == before and push(data):
                 reader.number = self.last
-            if not pushed or self.ended:
+            else:
                 self._waiting.remove(reader)
                 if reader.wakeup is not None and not reader.wakeup.done():
                     reader.wakeup.set_result(None)
