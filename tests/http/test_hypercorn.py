@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from typing import Any
 
+import anyio
 import pytest
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import AsyncioSingleTask
 from hypercorn.utils import parse_socket_addr
 
-from flowcore_http.connections import server_config
+from flowcore_http.connections import Connections, server_config
 from flowcore_http.http1 import Http1Server
+from flowcore_http.listener import listen
 from flowcore_http.settings import HttpSettings
 
 DIGESTS: dict[object, str] = {
@@ -47,3 +50,24 @@ def test_the_settings_of_the_server_are_settings_of_hypercorn():
     known = set(dir(type(ours).__base__))
 
     assert {name for name in vars(ours) if not name.startswith("_")} - known == {"max_connections"}
+
+
+async def test_a_client_that_leaves_while_nobody_reads_what_it_sends_is_let_go(post):
+    async def read_nothing(scope: Any, receive: Any, send: Any) -> None:
+        await anyio.sleep_forever()
+
+    settings = HttpSettings(port=0)
+    connections = Connections(read_nothing, server_config(settings))
+    with listen(settings) as sock, anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connections.accept, sock)
+            async with await anyio.connect_tcp(*sock.getsockname()[:2]) as client:
+                await client.send(post("/any", b"x" * 100_000))
+                while not connections:
+                    await anyio.sleep(0.01)
+                [connection] = connections._open.values()
+                while connection.unread is None:
+                    await anyio.sleep(0.01)
+            while connections:
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()

@@ -151,6 +151,12 @@ class _ConnectionProtocol(asyncio.StreamReaderProtocol):
         self.served.lose(exc)
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool | None:
+        if self.served.unread is not None:
+            # Whoever reads the connection waits, and would not come to see that.
+            self.served.lose()
+        return super().eof_received()
+
     def pause_writing(self) -> None:
         self.served.pause_writing()
 

@@ -130,6 +130,11 @@ class Http1Connection(Connection):
         self._end_request()
         return parser.trailing_data[0]
 
+    def lose(self, exc: Exception | None = None) -> None:
+        """Let go of the request in progress, for the client has left."""
+        super().lose(exc)
+        self.resume_reading()
+
     def pause_reading(self) -> None:
         """Read no more of a request for now."""
         if self.unread is None:
