@@ -106,6 +106,10 @@ class Exchange:
             return [self.fields[name].decode("latin-1")] if name in self.fields else []
         return [v.decode("latin-1") for key, v in self.scope["headers"] if key.lower() == name]
 
+    def forget_fields(self) -> None:
+        """Let go of the header fields, once the answer has begun, for it may last for hours."""
+        self.fields, self.extra = {}, []
+
     async def receive(self) -> ASGIReceiveEvent:
         """Receive an ASGI message of the client's, for apps that read by themselves."""
         message = await self._receive()

@@ -23,6 +23,7 @@ async def send_events(
         await exchange.start(200, event_stream_headers(replay.run_id))
         # Something at once, so that proxies pass the headers on.
         await exchange.write(replay.encoder.opening(number))
+        exchange.forget_fields()
         heartbeat.begin(exchange)
         try:
             reader = Reader(number, exchange.write_now)
