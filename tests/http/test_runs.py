@@ -16,6 +16,7 @@ import pytest
 from flowcore import BaseAsyncOp, FlowStreamChunk, Run
 from flowcore.sse import SSEDecoder, SSEEvent
 from flowcore_http import HttpSettings, create_app
+from flowcore_http.exchange import Exchange
 from flowcore_http.settings import ReplaySettings
 
 
@@ -237,8 +238,12 @@ async def test_those_that_ended_first_are_forgotten_first_when_there_are_too_man
     assert 3 < sum(known) < 15
 
 
+def alive(kind: type[Any]) -> list[Any]:
+    return [each for each in gc.get_objects() if isinstance(each, kind)]
+
+
 @pytest.mark.parametrize("ending", ["done", "cancelled", "left", "timed out", "answered"])
-async def test_what_a_run_holds_is_freed_at_its_end_though_it_stays_known(
+async def test_run_and_request_are_freed_at_their_end_though_the_run_stays_known(
     serve, client_of, gate, ending: str
 ):
     demo = flow("CountOp(stop=3)", deadlines={"total": 0.2} if ending == "timed out" else {})
@@ -258,8 +263,8 @@ async def test_what_a_run_holds_is_freed_at_its_end_though_it_stays_known(
                     await read(response)
             await server.no_runs()
             assert (await client.get(f"/runs/{run_id}")).status_code == 200
-            runs = [each for each in gc.get_objects() if isinstance(each, Run)]
-            assert [run for run in runs if run.id == run_id] == []
+            assert not [run for run in alive(Run) if run.id == run_id]
+            assert not [each for each in alive(Exchange) if each.path == path]
     finally:
         gc.enable()
 
