@@ -152,6 +152,34 @@ async def test_clients_that_come_and_go_leave_nothing_behind(serve, post):
     assert server.app.runs == {}
 
 
+async def test_an_upload_that_is_reset_while_it_waits_for_the_app_leaves_nothing_behind(serve):
+    has_much = asyncio.Event()
+
+    async def read_late(scope: Any, receive: Any, send: Any) -> None:
+        while len(receive.__self__._body) <= 64 * 1024:
+            await anyio.sleep(0.001)
+        has_much.set()
+        with anyio.move_on_after(0.5):  # a server that reads nothing does not see the client leave
+            while not receive.__self__._left:
+                await anyio.sleep(0.001)
+
+    async with serve(FLOWS, WaitOp) as server:
+        await server.exchange(HEALTH)
+        tasks_before = len(asyncio.all_tasks())
+        server.quart.asgi_app = read_late
+        with anyio.fail_after(5):
+            async with await server.connect() as client:
+                await client.send(
+                    b"POST /wait HTTP/1.1\r\nHost: t\r\nContent-Length: 131072\r\n\r\n"
+                )
+                await client.send(bytes(131072))
+                await has_much.wait()
+                raw = client.extra(anyio.abc.SocketAttribute.raw_socket)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            while len(asyncio.all_tasks()) > tasks_before:
+                await anyio.sleep(0.01)
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
 

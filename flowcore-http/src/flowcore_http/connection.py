@@ -134,6 +134,7 @@ class Connection:
         self.peer.lost = reason_of_loss(exc)
         self._disconnect()
         self.resume_writing()
+        self.resume_reading()
         self._patience.close()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
