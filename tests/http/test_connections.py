@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import re
@@ -26,6 +27,7 @@ from flowcore import BaseAsyncOp, FlowStreamChunk
 from flowcore_http import HttpSettings, create_app
 from flowcore_http.accepting import RESERVE
 from flowcore_http.access import note_refusal
+from flowcore_http.answer import Answer
 from flowcore_http.connections import Connections, server_config
 from flowcore_http.descriptors import SPARE, connections_within_limit
 from flowcore_http.listener import listen
@@ -178,6 +180,26 @@ async def test_an_upload_that_is_reset_while_it_waits_for_the_app_leaves_nothing
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             while len(asyncio.all_tasks()) > tasks_before:
                 await anyio.sleep(0.01)
+
+
+async def test_requests_need_no_collector_to_be_freed_when_their_connections_have_ended(serve):
+    def count() -> int:
+        return sum(type(each) is Answer for each in gc.get_objects())
+
+    async with serve(FLOWS, WaitOp) as server:
+        await server.exchange(HEALTH)
+        gc.collect()
+        gc.disable()
+        before = count()
+        try:
+            for _ in range(5):
+                await server.exchange(HEALTH)
+            with anyio.fail_after(5):
+                # A timer that all requests share knows the context of the one that began it.
+                while count() > before + 2:
+                    await anyio.sleep(0.05)
+        finally:
+            gc.enable()
 
 
 def open_files() -> int:

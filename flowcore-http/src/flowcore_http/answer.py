@@ -137,7 +137,9 @@ class Answer:
             if not self.complete:
                 connection.end()
             self._connection = None
-            connection.finish(self.task)
+            # The task knows this answer, by its context, for as long as it is known itself.
+            task, self.task = self.task, None
+            connection.finish(task)
 
     async def receive(self) -> ASGIReceiveEvent:
         """Receive an event of the request."""
