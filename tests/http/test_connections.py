@@ -28,6 +28,7 @@ from flowcore_http import HttpSettings, create_app
 from flowcore_http.accepting import RESERVE
 from flowcore_http.access import note_refusal
 from flowcore_http.answer import Answer
+from flowcore_http.connection import Connection
 from flowcore_http.connections import Connections, server_config
 from flowcore_http.descriptors import SPARE, connections_within_limit
 from flowcore_http.listener import listen
@@ -176,15 +177,14 @@ async def test_an_upload_that_is_reset_while_it_waits_for_the_app_leaves_nothing
                 )
                 await client.send(bytes(131072))
                 await has_much.wait()
-                raw = client.extra(anyio.abc.SocketAttribute.raw_socket)
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                reset(client)
             while len(asyncio.all_tasks()) > tasks_before:
                 await anyio.sleep(0.01)
 
 
 async def test_requests_need_no_collector_to_be_freed_when_their_connections_have_ended(serve):
     def count() -> int:
-        return sum(type(each) is Answer for each in gc.get_objects())
+        return sum(isinstance(each, (Answer, Connection)) for each in gc.get_objects())
 
     async with serve(FLOWS, WaitOp) as server:
         await server.exchange(HEALTH)
@@ -194,12 +194,24 @@ async def test_requests_need_no_collector_to_be_freed_when_their_connections_hav
         try:
             for _ in range(5):
                 await server.exchange(HEALTH)
+                async with await server.connect() as client:
+                    await client.send(KEPT)
+                    await client.receive()
+                    reset(client)
             with anyio.fail_after(5):
                 # A timer that all requests share knows the context of the one that began it.
                 while count() > before + 2:
                     await anyio.sleep(0.05)
         finally:
             gc.enable()
+
+
+def reset(client: anyio.abc.SocketStream) -> None:
+    """Close a connection so that the other end sees a reset."""
+    raw = client.extra(anyio.abc.SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream: Any = client
+    stream._transport.abort()
 
 
 def open_files() -> int:

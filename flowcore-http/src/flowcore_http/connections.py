@@ -105,6 +105,8 @@ class Connections:
             )
         except OSError as error:
             logger.debug("a connection was lost: %r", error)
+            # The reader keeps it, and with its traceback the reader would keep the connection.
+            error.__traceback__ = None
         # A fault of one connection is nothing to the others.
         except Exception as error:  # noqa: BLE001
             logger.warning("a connection failed: %r", (error,))
