@@ -88,6 +88,7 @@ class Http1Connection(Connection):
                 event = parser.next_event()
             except h11.RemoteProtocolError as error:
                 problem = fault_of_bytes(error, received)
+                error.__traceback__ = None  # it would hold this connection
         if not isinstance(event, h11.Request):
             self._ahead = data
         else:
@@ -124,6 +125,7 @@ class Http1Connection(Connection):
                     self._answer.feed(event.data)
         except h11.RemoteProtocolError as error:
             self.refuse(fault_of_bytes(error, parser.trailing_data[0]))
+            error.__traceback__ = None  # it would hold this connection
             return b""
         if not isinstance(event, h11.EndOfMessage):
             return b""
