@@ -9,7 +9,7 @@ from benchmarks.peer import Peer
 from benchmarks.report import number
 from benchmarks.results import TaskResults, verdicts
 
-WIDTH, LABELS, ROW, MARGIN = 860, 250, 22, 24
+WIDTH, LABELS, ROW, MARGIN = 910, 300, 22, 24
 BARS = WIDTH - LABELS - 130
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
@@ -38,7 +38,8 @@ def chart(tasks: Sequence[TaskResults], peers: Mapping[str, Peer]) -> str:
 
 def _panel(svg: ET.Element, results: TaskResults, peers: Mapping[str, Peer], y: int) -> int:
     figure = results.task.figures[0]
-    medians = {name: results.median(name, figure.name) or 0.0 for name in results.rounds}
+    medians = {name: results.median(name, figure.name) for name in results.rounds}
+    medians = {name: value for name, value in medians.items() if value is not None}
     wanted = [each.wanted for each in verdicts(results) if each.figure is figure][:1]
     scale = BARS / (max(*medians.values(), *wanted, 0.0) or 1.0)
     better = f"{figure.title}, {figure.unit}; {figure.better} is better"
@@ -64,9 +65,9 @@ def _panel(svg: ET.Element, results: TaskResults, peers: Mapping[str, Peer], y: 
 
 
 def _kind(peer: Peer) -> str:
-    if peer.repo:
-        return "ours"
-    return "limit" if peer.title.startswith("limit") else "bar"
+    if peer.title.startswith("limit"):
+        return "limit"
+    return "ours" if peer.repo else "bar"
 
 
 def _text(svg: ET.Element, x: float, y: int, text: str, kind: str, anchor: str = "start") -> None:
