@@ -51,6 +51,13 @@ class BurstOp(BaseAsyncOp):
 
 
 @C.register_op()
+class TextsOp(BaseAsyncOp):
+    async def async_execute(self) -> None:
+        for _ in range(self.context.count):
+            await self.context.add_stream_text("hello ")
+
+
+@C.register_op()
 class PacedOp(BaseAsyncOp):
     async def async_execute(self) -> None:
         for _ in range(self.context.count):
@@ -64,6 +71,7 @@ FLOWS = {
     "one": {"flow_content": "CountOp()"},
     "more": {"flow_content": " >> ".join(["CountOp()"] * (1 + MORE_OPS))},
     "burst": {"flow_content": "BurstOp()", "stream": True},
+    "texts": {"flow_content": "TextsOp()", "stream": True},
     "paced": {"flow_content": "PacedOp()", "stream": True},
 }
 
@@ -172,6 +180,9 @@ def works(app: FlowApp, client: Client) -> dict[str, Work]:
     async def http_burst(count: int) -> None:
         await http_stream("burst", count)
 
+    async def http_texts(count: int) -> None:
+        await http_stream("texts", count)
+
     async def http_paced(count: int) -> None:
         await http_stream("paced", count)
 
@@ -189,6 +200,7 @@ def works(app: FlowApp, client: Client) -> dict[str, Work]:
         "a run of one op": Work(run, 5, 25),
         "one more op of a run": Work(ops, 0, 20 * MORE_OPS),
         "a chunk of a burst over HTTP": Work(http_burst, 200, 1200),
+        "a text of a burst over HTTP": Work(http_texts, 200, 1200),
         "a chunk at pace over HTTP": Work(http_paced, 10, 60),
         "a request": Work(requests, 5, 25),
         "a stream of one chunk": Work(streams, 5, 25),

@@ -40,7 +40,7 @@ CLEANUP_SECONDS = 7.0
 OVERDUE_SECONDS = 15.0
 """How long the process may live on after the drain that the first signal began."""
 
-_COLLECTED_AFTER = (10_000, 50)
+_COLLECTED_AFTER = (5_000, 100)
 """After how many new containers the garbage collector looks for garbage among them, and after how
 often that among what was left then; see ``gc.set_threshold``."""
 
@@ -127,12 +127,12 @@ def _collect_less() -> None:
     """Have the garbage collector hold up streams less often.
 
     What there is now stays until the end, and need not be looked at again and again. By default it
-    looks at all that is younger whenever some hundred streams have begun, for tens of milliseconds;
-    few of them leave garbage that only it can find.
+    looks at all that is younger whenever some hundred streams have begun, for tens of milliseconds.
+    Only runs that fail leave garbage that it alone can find: their exception holds them.
     """
     gc.freeze()
     threshold = gc.get_threshold()
-    if 0 < threshold[0] < _COLLECTED_AFTER[0]:  # unless somebody has set it, or switched it off
+    if 0 < threshold[0] < _COLLECTED_AFTER[0]:  # unless somebody has set more, or switched it off
         gc.set_threshold(*_COLLECTED_AFTER, *threshold[2:])
 
 

@@ -59,7 +59,7 @@ async def test_the_page_shows_what_is_said_when_all_connections_are_in_use(
     upstream: Upstream, llm: MakeLLM
 ):
     upstream.on(MODEL, sse(HANG), sse(delta("hi"), finish()))
-    model = llm(MODEL, max_retries=0, max_connections=1, connect_timeout=0.1)
+    model = llm(MODEL, max_retries=0, max_connections=1, connect_timeout=1)
     async with anyio.create_task_group() as group:
         group.start_soon(ask, model)
         await upstream.arrived()
