@@ -32,6 +32,7 @@ BOUNDS = {
     "a run of one op": Cost(148, 100, 3, 0, 122),
     "one more op of a run": Cost(15.4, 16.5, 0, 0, 19),
     "a chunk of a burst over HTTP": Cost(8.9, 8.8, 0.02, 0.01, 13.5),
+    "a text of a burst over HTTP": Cost(6.9, 7.8, 0.02, 0.01, 7),
     "a chunk at pace over HTTP": Cost(102, 91, 4.2, 1, 73),
     "a request": Cost(420, 345, 9, 2, 350),
     "a stream of one chunk": Cost(510, 400, 12, 4, 420),
