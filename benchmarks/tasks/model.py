@@ -19,8 +19,9 @@ from benchmarks.task import Figure, Target
 TOKENS = {1: 48, 8: 16}
 """Length of a reply, by the number of questions at once."""
 
-APART = 0.005
-"""Seconds between two questions: in the same moment, chance would say which are read together."""
+APART = 0.004
+"""Seconds between two questions. In the same moment, chance would say which prompts are read
+together; so the engine has begun to read the first when the others come, and reads these next."""
 
 _ANSWER = b'"chunk_type":"answer"'
 _END = b"data:[DONE]\n\n"
@@ -31,7 +32,7 @@ class Reply:
     """One reply, as its reader saw it; times by ``time.perf_counter``.
 
     Attributes:
-        asked: When the question was sent.
+        asked: When the question was to be sent; who sends it later, waits all the longer.
         first: When the first token came.
         last: When the last one came.
         tokens: How many came.
@@ -123,8 +124,8 @@ def _first(replies: Sequence[Reply]) -> float:
 
 
 def _asked(server: Server, load: Load, way: str, questions: int) -> Sequence[Reply]:
-    tokens = TOKENS[questions]
-    request = server.peer.request(way, questions=questions, tokens=tokens, apart=APART)
+    at = [number * APART for number in range(questions)]
+    request = server.peer.request(way, at=at, tokens=TOKENS[questions])
     answer: Any = json.loads(load.answer(server, request))["answer"]
     return _checked([Reply(**reply) for reply in answer], questions)
 
@@ -134,12 +135,13 @@ def _asked_over_http(server: Server, questions: int) -> Sequence[Reply]:
     bodies: dict[socket.socket, bytes] = {}
     replies: dict[socket.socket, Reply] = {}
     with selectors.DefaultSelector() as selector:
-        for _ in range(questions):
-            asked = time.perf_counter()
+        began = time.perf_counter()
+        for number in range(questions):
+            asked = began + number * APART
+            time.sleep(max(0.0, asked - time.perf_counter()))
             sock = ask(server, request)
             replies[sock], bodies[sock] = Reply(asked), b""
             selector.register(sock, selectors.EVENT_READ)
-            time.sleep(APART)
         while selector.get_map():
             ready = selector.select(ANSWER_SECONDS)
             if not ready:

@@ -38,10 +38,15 @@ SAMPLING = {"temperature": 0, "seed": 7, "ignore_eos": True, "cache_prompt": Fal
 
 
 class Reply:
-    """What one reader saw: when it asked, and when each token came."""
+    """What one reader saw: when it was to ask, and when each token came.
 
-    def __init__(self) -> None:
-        self.asked = time.perf_counter()
+    Args:
+        asked: When it was to ask, by ``time.perf_counter``; if it came to ask later, it waits all
+            the longer.
+    """
+
+    def __init__(self, asked: float) -> None:
+        self.asked = asked
         self.came: list[float] = []
         self.text = ""
 
@@ -70,12 +75,8 @@ class EngineOp(BaseAsyncOp):
         # Not a second engine, for two would not measure alike.
         engine = self.llm._model.server()  # noqa: SLF001
         body = encode_request(MESSAGES, None, SAMPLING, {"max_tokens": self.context.tokens})
-        replies: list[Reply] = []
 
-        def ask() -> None:
-            reply = Reply()
-            replies.append(reply)
-
+        def ask(reply: Reply) -> None:
             def came(data: bytes) -> bool:
                 for choice in from_json(data)["choices"]:
                     if text := choice["delta"].get("content"):
@@ -84,10 +85,12 @@ class EngineOp(BaseAsyncOp):
 
             engine.handle_chat_completions(body, came)
 
-        threads = [threading.Thread(target=ask) for _ in range(self.context.questions)]
-        for thread in threads:
+        began = time.perf_counter()
+        replies = [Reply(began + at) for at in self.context.at]
+        threads = [threading.Thread(target=ask, args=[reply]) for reply in replies]
+        for reply, thread in zip(replies, threads, strict=True):
+            time.sleep(max(0.0, reply.asked - time.perf_counter()))
             thread.start()
-            time.sleep(self.context.apart)
         for thread in threads:
             thread.join()
         return [reply.report() for reply in replies]
@@ -98,20 +101,19 @@ class PluginOp(BaseAsyncOp):
     """Asks through the plugin, without a network."""
 
     async def async_execute(self) -> None:
-        replies: list[Reply] = []
+        began = time.perf_counter()
+        replies = [Reply(began + at) for at in self.context.at]
 
-        async def ask() -> None:
-            reply = Reply()
-            replies.append(reply)
+        async def ask(reply: Reply) -> None:
             params = {**SAMPLING, "max_tokens": self.context.tokens}
             async for chunk in self.llm.astream_chat(MESSAGES, **params):
                 if chunk.chunk_type is ChunkEnum.ANSWER:
                     reply.add(str(chunk.chunk))
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(self.context.questions):
-                tasks.start_soon(ask)
-                await anyio.sleep(self.context.apart)
+            for reply in replies:
+                await anyio.sleep(max(0.0, reply.asked - time.perf_counter()))
+                tasks.start_soon(ask, reply)
         self.context.response.answer = [reply.report() for reply in replies]
 
 
