@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -98,6 +99,8 @@ class Service:
         self.url = ""
         self.log = ""
         self.log_ended = False
+        self.opened: Counter[str] = Counter()
+        """How many streams of each flow were opened, also those in a process that was not meant."""
 
     @property
     def pid(self) -> int:
@@ -150,6 +153,7 @@ class Service:
                 ):
                     stream = Stream(response)
                     await stream.begin()
+                    self.opened[flow] += 1
                     if worker in {None, stream.worker}:
                         yield stream
                         return
@@ -648,28 +652,24 @@ async def test_metrics_are_those_of_all_workers_and_not_of_dead_ones(tmp_path, i
         httpx.AsyncClient(base_url=service.url) as client,
     ):
         one, other = await service.workers(2)
-        numbers = re.compile(r'runs_started_total{flow="long"} .*').findall
         async with service.tick("long", one), service.tick("long", other):
-            with anyio.fail_after(5):
-                # Those of streams that were opened in the wrong process may still be ending, and a
-                # worker may be writing its numbers, one after the other, while they are read.
-                last: list[str] = []
-                before = ""
-                while 'runs_running{flow="long"} 2.0' not in before or last != numbers(before):
-                    last = numbers(before)
-                    before = (await client.get("/metrics")).text
+            started_runs = f'runs_started_total{{flow="long"}} {service.opened["long"]}.0'
+            # Each process tells now and then, and streams of the wrong one may still be ending.
+            await metrics_with(client, started_runs, 'runs_running{flow="long"} 2.0')
             os.kill(one, signal.SIGKILL)
             await service.logged("was killed by SIGKILL")
-            with anyio.fail_after(5):
-                while True:
-                    try:
-                        after = (await client.get("/metrics")).text
-                    except httpx.TransportError:
-                        continue
-                    if 'runs_running{flow="long"} 1.0' in after:
-                        break
+            await metrics_with(client, started_runs, 'runs_running{flow="long"} 1.0')
 
-    assert numbers(after) == numbers(before) != []
+
+async def metrics_with(client: httpx.AsyncClient, *lines: str) -> None:
+    """Wait until all of these stand in the metrics at once."""
+    metrics = ""
+    with anyio.move_on_after(20):
+        while not all(line in metrics for line in lines):
+            with suppress(httpx.TransportError):  # the process that was asked is the one that died
+                metrics = (await client.get("/metrics")).text
+        return
+    pytest.fail(f"not all of {lines} are in the metrics:\n{metrics}")
 
 
 def events_of(body: bytes) -> list[bytes]:
