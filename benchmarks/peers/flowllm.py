@@ -4,7 +4,7 @@
 # title = "FlowLLM 0.2.0.9"
 # tasks = ["T1", "T2a", "T2b", "T2c", "T3", "T4", "T5", "T6", "T7", "T8a", "T8b"]
 # imports = "from flowllm.core.op import BaseAsyncOp"
-# settings = "uvicorn[standard]: uvloop, httptools; access log patched off, log level WARNING"
+# settings = "uvicorn[standard]: uvloop, httptools; access log patched off, WARNING; ops send texts"
 # ///
 """FlowLLM: the same ops and flows as flowcore's."""
 
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import uvicorn
 from flowllm.core.context import C
-from flowllm.core.enumeration import Role
+from flowllm.core.enumeration import ChunkEnum, Role
 from flowllm.core.op import BaseAsyncOp
-from flowllm.core.schema import FlowStreamChunk, Message
+from flowllm.core.schema import Message
 from flowllm.main import FlowLLMApp
 from loguru import logger
 
@@ -56,7 +56,7 @@ class EchoOp(BaseAsyncOp):
 class BurstOp(BaseAsyncOp):
     async def async_execute(self) -> None:
         for n in range(1000):
-            await self.context.add_stream_chunk(FlowStreamChunk(chunk=f"word {n} "))
+            await self.context.add_stream_string_and_type(f"word {n} ", ChunkEnum.ANSWER)
 
 
 @C.register_op()
@@ -74,13 +74,13 @@ class PaceOp(BaseAsyncOp):
             if n:
                 await asyncio.sleep(self.context.interval)
             now = f"{time.monotonic():.6f}"
-            await self.context.add_stream_chunk(FlowStreamChunk(chunk=now))
+            await self.context.add_stream_string_and_type(now, ChunkEnum.ANSWER)
 
 
 @C.register_op()
 class HoldOp(BaseAsyncOp):
     async def async_execute(self) -> None:
-        await self.context.add_stream_chunk(FlowStreamChunk(chunk="hello"))
+        await self.context.add_stream_string_and_type("hello", ChunkEnum.ANSWER)
         await asyncio.sleep(3600)
 
 
@@ -89,7 +89,7 @@ class FloodOp(BaseAsyncOp):
     async def async_execute(self) -> None:
         text = "0" * self.context.size
         for _ in range(self.context.n):
-            await self.context.add_stream_chunk(FlowStreamChunk(chunk=text))
+            await self.context.add_stream_string_and_type(text, ChunkEnum.ANSWER)
 
 
 if __name__ == "__main__":

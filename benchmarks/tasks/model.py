@@ -83,8 +83,8 @@ class Model:
         _asked(server, load, "plugin", 8)  # its threads start
         if by_hand[0].text != over_http[0].text:
             raise MeasurementError(f"not the same: {by_hand[0].text!r}, {over_http[0].text!r}")
-        one = self._compare(server, load, 1, turns=4 if load.quick else 6)
-        eight = self._compare(server, load, 8, turns=2 if load.quick else 3)
+        one = self._compare(server, load, 1, turns=8 if load.quick else 12)
+        eight = self._compare(server, load, 8, turns=4 if load.quick else 6)
         return {f"{name}1": value for name, value in one.items()} | {
             f"{name}8": value for name, value in eight.items()
         }
