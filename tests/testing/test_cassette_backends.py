@@ -117,6 +117,21 @@ async def test_embeddings_are_recorded_and_replayed(upstream_url: str) -> None:
     assert read(Path("c.yaml"))[0].request == {"model": "m", "texts": ["a", "b"]}
 
 
+async def test_what_an_op_makes_of_its_vectors_is_not_recorded(upstream_url: str) -> None:
+    class ClearOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            for vector in await self.embedding_model.async_get_embeddings(["a", "b"]):
+                vector.clear()
+
+    config = {"embedding_model": {"default": entry(upstream_url)}}
+    async with FlowApp(config, plugins=[flowcore.testing], flows={"clear": ClearOp()}) as app:
+        for _ in range(2):
+            assert (await collect(app, "clear")).error is None
+
+    sizes = [[len(vector) for vector in r.vectors or []] for r in read(Path("c.yaml"))]
+    assert sizes == [[3, 3], [3, 3]]
+
+
 async def test_two_entries_may_record_into_one_file(upstream_url: str) -> None:
     config = {
         "llm": {"default": entry(upstream_url)},

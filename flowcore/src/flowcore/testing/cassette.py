@@ -11,19 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from flowcore.errors import BackendError, ConfigError
-from flowcore.schema import Message, Tool
 from flowcore.testing.cassette_file import Recording, read, request_text, write
 
 __all__ = ["Cassette", "Mode", "Recording", "default_mode"]
 
 Mode = Literal["once", "none", "all"]
 MAX_DIFF_LINES = 60
-_SECRET_NAME = re.compile(
-    r"^(extra_headers|headers|auth|authorization|cookie|credentials?|passw.*|secret.*|token)$"
-    r"|(^|[-_])(api[-_]?key|secret|password|(access|auth)[-_]token)$",
-    re.IGNORECASE,
-)
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
 def default_mode() -> Mode:
@@ -156,44 +149,3 @@ class Cassette:
             f"{self.path} has no recording that answers this request; the nearest, number "
             f"{nearest + 1}, differs; {remedy}\n" + "\n".join(diff)
         )
-
-
-def chat_request(
-    model: str, messages: Sequence[Message], tools: Sequence[Tool], params: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what a chat model is asked, as it is recorded: without secrets and metadata."""
-    request: dict[str, Any] = {"model": model, "messages": [_message(m) for m in messages]}
-    if tools:
-        request["tools"] = [tool.model_dump(mode="json") for tool in tools]
-    if params:
-        request["params"] = _masked(params)
-    return request
-
-
-def embedding_request(
-    model: str, texts: Sequence[str], params: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what an embedding model is asked, as it is recorded."""
-    request: dict[str, Any] = {"model": model, "texts": list(texts)}
-    if params:
-        request["params"] = _masked(params)
-    return request
-
-
-def _message(message: Message) -> dict[str, Any]:
-    data = message.model_dump(mode="json", exclude={"metadata"}, exclude_defaults=True)
-    return {"role": str(message.role), **data}
-
-
-def _masked(value: Any) -> Any:
-    """Return a value as JSON has it, with secrets masked."""
-    if isinstance(value, Mapping):
-        return {
-            str(key): "***" if _SECRET_NAME.search(str(key)) else _masked(item)
-            for key, item in cast("Mapping[object, object]", value).items()
-        }
-    if isinstance(value, list | tuple):
-        return [_masked(item) for item in cast("Sequence[object]", value)]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return _ADDRESS.sub("", repr(value))

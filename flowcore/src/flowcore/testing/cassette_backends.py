@@ -19,16 +19,10 @@ from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import BackendError
 from flowcore.llm import BaseLLM, ChatStream
 from flowcore.schema import FlowStreamChunk, Message, Tool
-from flowcore.testing.cassette import (
-    Cassette,
-    Mode,
-    Recording,
-    chat_request,
-    default_mode,
-    embedding_request,
-)
+from flowcore.testing.cassette import Cassette, Mode, Recording, default_mode
 from flowcore.testing.faults import Fault, inject
 from flowcore.testing.real_backend import RealBackend, secrets_of
+from flowcore.testing.recorded import chat_request, embedding_request, recorded_chunk
 
 LEFT_PATIENCE = 5.0
 """How long a replay waits, in seconds, where the reader of the recording left."""
@@ -146,7 +140,8 @@ class CassetteLLM(BaseLLM):
                 start = monotonic()
                 async with aclosing(llm.astream_chat(messages, tools, **params)) as chunks:
                     async for chunk in chunks:
-                        recording.chunks.append((monotonic() - start, chunk.model_copy()))
+                        now = monotonic() - start
+                        recording.chunks.append((now, recorded_chunk(chunk, self._model)))
                         yield chunk
         except BackendError as error:
             if error.status and 400 <= error.status < 500 and error.status not in _PASSING:
@@ -193,9 +188,11 @@ class CassetteEmbeddingModel(BaseEmbeddingModel):
             return [list(vector) for vector in self.cassette.find(request).vectors or []]
         recording = self.cassette.begin(request)
         async with self.source.open() as model:
-            recording.vectors = await model.embed(texts)
+            vectors = await model.embed(texts)
+            # The caller may change its own, and the file is written anew with each call.
+            recording.vectors = [list(vector) for vector in vectors]
             self.cassette.keep(recording, secrets_of(model.settings))
-        return recording.vectors
+        return vectors
 
     async def aclose(self) -> None:
         """Close the real model, if it was made."""

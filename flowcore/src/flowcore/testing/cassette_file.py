@@ -178,9 +178,8 @@ def _dumped(recording: Recording) -> dict[str, Any]:
 
 
 def _dumped_chunk(at: float, chunk: FlowStreamChunk) -> _Line:
-    data = chunk.model_dump(mode="json", exclude={"flow_id"})
-    line = _Line({"at": round(at, 3), data["chunk_type"]: data["chunk"]})
-    rest = {"last": data["done"], "metadata": data["metadata"]}
+    line = _Line({"at": round(at, 3), str(chunk.chunk_type): chunk.chunk})
+    rest = {"last": chunk.done, "metadata": chunk.metadata}
     return _Line({**line, **{key: value for key, value in rest.items() if value}})
 
 
