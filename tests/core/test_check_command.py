@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import py_compile
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,3 +129,57 @@ def test_who_forgot_to_import_an_op_sees_what_is_imported_and_where_that_is_said
     result = check("config=my", "flow.first.flow_content=Zzzzzz()")
 
     assert "nor does a module under `imports` (check_ops_xyz, as my.yaml:2 says)" in result.output
+
+
+def test_calls_of_flowllm_that_ops_still_hold_are_told_with_file_and_line(write: Write) -> None:
+    module = write(
+        "check_ops_xyz.py",
+        """\
+from flowcore import BaseAsyncOp, BaseOp, C
+
+async def say(context, text):
+    await context.add_stream_string_and_type(chunk=text, chunk_type="answer")
+
+@C.register_op()
+class OneOp(BaseAsyncOp):
+    size: int = 1
+
+    async def async_execute(self):
+        await say(self.context, "add_stream_done()")  # which is no call
+        await (self.context
+            .add_stream_done())
+
+@C.register_op()
+class TwoOp(BaseOp):
+    def execute(self):
+        self.context.add_stream_string_and_type("hm", "think")
+        self.add_stream_done()
+
+    def add_stream_done(self):
+        pass
+""",
+    )
+
+    result = check("config=my")
+
+    assert result.exit_code == 0
+    told = [line for line in result.output.splitlines() if "warning" in line]
+    assert [line.partition(" is FlowLLM's: ")[0] for line in told] == [
+        f"warning: {module}:4: context.add_stream_string_and_type",
+        f"warning: {module}:13: context.add_stream_done",
+        f"warning: {module}:18: context.add_stream_string_and_type",
+    ]
+    assert "write `await self.context.add_stream_text(text, chunk_type)`" in told[0]
+    assert "delete the call" in told[1]
+    assert "write `self.context.add_stream_text_sync(text, chunk_type)`" in told[2]
+
+
+def test_ops_without_a_source_are_checked_as_far_as_they_can_be(tmp_path: Path) -> None:
+    source = tmp_path / "check_ops_xyz.py"
+    py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")))
+    source.unlink()
+
+    result = check("config=my")
+
+    assert "warning" not in result.output
+    assert "ok: 2 flows" in result.output

@@ -271,6 +271,36 @@ async def test_what_a_context_has_is_suggested_to_who_misspells_it(typed: str, m
         await run_op(ProbeOp(lambda context: getattr(context, typed)))
 
 
+async def test_what_was_a_method_of_flowllm_is_told_with_what_to_write() -> None:
+    class OldOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await self.context.add_stream_string_and_type(chunk="a", chunk_type=ChunkEnum.ANSWER)
+
+    class OldSyncOp(BaseOp):
+        def execute(self) -> None:
+            self.context.add_stream_string_and_type("a", ChunkEnum.ANSWER)
+
+    line = (
+        r"`await self\.context\.add_stream_text\(text, chunk_type\)`, in which `chunk=` is .*`text="
+    )
+    with pytest.raises(AttributeError, match=f"FlowLLM's: write {line}"):
+        await run_op(OldOp())
+    with pytest.raises(
+        AttributeError, match=r"write `self.context.add_stream_text_sync\(text, chu"
+    ):
+        await run_op(OldSyncOp())
+
+
+async def test_who_ends_a_stream_as_in_flowllm_is_told_to_leave_that_out() -> None:
+    class OldOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await self.context.add_stream_done()
+
+    with pytest.raises(AttributeError, match="delete the call, for a stream ends by itself") as it:
+        await run_op(OldOp())
+    assert "did you mean" not in str(it.value)
+
+
 @pytest.mark.parametrize("method", ["add_stream_chunk", "add_stream_text"])
 async def test_what_is_not_awaited_is_warned_of_by_the_name_that_was_typed(method: str) -> None:
     class ForgetfulOp(BaseAsyncOp):

@@ -9,6 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from flowcore.emission import chunk_of_text, is_bare
 from flowcore.errors import ChunkError, did_you_mean
+from flowcore.leftover import instead_of
 from flowcore.run import Run
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 from flowcore.worker import from_worker
@@ -167,10 +168,11 @@ class FlowContext:
         return f"<FlowContext of run {self._run.id}: {', '.join(self._run.data) or 'empty'}>"
 
     def _missing(self, name: str) -> str:
-        return (
-            f"the context of flow {self._run.flow!r} has no {name!r}: it is neither an input nor "
-            f"set by an earlier op{did_you_mean(name, [*self._run.data, *_OWN])}"
-        )
+        what = f"the context of flow {self._run.flow!r} has no {name!r}"
+        if instead := instead_of(name, is_sync=isinstance(self, WorkerContext)):
+            return f"{what}, which is FlowLLM's: {instead}"
+        guess = did_you_mean(name, [*self._run.data, *_OWN])
+        return f"{what}: it is neither an input nor set by an earlier op{guess}"
 
 
 class WorkerContext(FlowContext):

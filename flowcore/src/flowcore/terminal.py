@@ -14,7 +14,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from flowcore.explain import pointer
-from flowcore.op import Op, ParallelOp, SequentialOp
+from flowcore.leftover import leftovers
+from flowcore.op import Op, ParallelOp, SequentialOp, places
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 from flowcore.trace import OpEvent
 
@@ -134,13 +135,17 @@ class OpTimes:
 
 
 def print_flows_as_trees(app: FlowApp, names: Iterable[str]) -> None:
-    """Print flows with their ops, and warn of plugins that could not be loaded."""
+    """Print flows with their ops.
+
+    Warns of plugins that could not be loaded, and of calls of FlowLLM that the ops still hold.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    for plugin in app.plugins.failures:
-        console.print(
-            f"[yellow]warning:[/] {_safe(f'{plugin} could not be loaded: {plugin.error}')}"
-        )
-    for flow in map(app.flows.__getitem__, names):
+    flows = [app.flows[name] for name in names]
+    warnings = [f"{each} could not be loaded: {each.error}" for each in app.plugins.failures]
+    warnings += leftovers(type(op) for flow in flows for _, op in places(flow.op))
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/] {_safe(warning)}")
+    for flow in flows:
         kind = "stream" if flow.stream else "no stream"
         label = f"[bold]{_safe(flow.name)}[/] [dim]({kind})[/]"
         tree = Tree(f"{label} {_safe(flow.description)}".rstrip())
