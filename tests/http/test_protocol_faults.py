@@ -136,6 +136,31 @@ async def test_the_limits_of_headers_themselves_are_taken(server):
         assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+NO_LINE = "The request is malformed: its first line is not a method, a target and a version."
+NO_FIELD = "The request is malformed: a header field is not a name, a colon and a value."
+NO_HOST = "Send exactly one header Host, such as Host: example.com."
+TOLD = {
+    **dict.fromkeys(("no HTTP", "HTTP/0.9", "two spaces", "no version"), NO_LINE),
+    **dict.fromkeys(("no colon", "space before colon", "empty name", "NUL"), NO_FIELD),
+    **dict.fromkeys(("no host", "two hosts", "host with a path"), NO_HOST),
+}
+
+
+@pytest.mark.parametrize("fault", TOLD)
+async def test_every_server_tells_of_a_fault_in_the_same_words(server, fault):
+    with anyio.fail_after(5):
+        answer = await server.exchange(FAULTS[fault][0])
+
+    assert check_problem(answer, 400)["detail"] == TOLD[fault]
+
+
+async def test_a_wrong_version_is_told_even_if_more_is_wrong_below_it(server):
+    with anyio.fail_after(5):
+        answer = await server.exchange(b"GET /health HTTP/2.0\r\nno colon\r\n\r\n")
+
+    check_problem(answer, 505, "http_version_not_supported")
+
+
 async def test_a_method_that_nobody_knows_is_refused(server):
     with anyio.fail_after(5):
         answer = await server.exchange(HEALTH.replace(b"GET", b"BREW"))
@@ -209,6 +234,10 @@ async def test_a_body_with_an_unclear_end_is_refused_and_what_follows_is_not_ans
 
     problem = check_problem(answer, int(answer[9:12]))
     assert problem["status"] in {400, 501}
+    if "length" in fault:
+        assert "its Content-Length is not one whole number" in problem["detail"]
+    if "chunk" in fault and problem["status"] == 400:
+        assert "the end of its body is not clear" in problem["detail"]
     assert answer.count(b"HTTP/1.1") == 1
     assert b"healthy" not in answer
     assert EchoOp.runs == 0

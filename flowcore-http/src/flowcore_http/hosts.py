@@ -15,6 +15,7 @@ from ipaddress import IPv6Address
 
 from flowcore_http.exchange import Exchange
 from flowcore_http.problem import HttpProblem
+from flowcore_http.request_head import bad_host
 
 PROBES = frozenset({"health", "ready"})
 """Endpoints that a supervisor may ask under any name, such as an address of its own."""
@@ -36,7 +37,7 @@ def check_host(exchange: Exchange, allowed: Sequence[str]) -> None:
     """
     values = exchange.field_values(b"host")
     if len(values) != 1 and (values or exchange.scope["http_version"] >= "1.1"):
-        raise _bad_host()
+        raise bad_host()
     name = _name(values[0]) if values else ""
     if "*" in allowed or exchange.endpoint in PROBES:
         return
@@ -49,13 +50,8 @@ def check_host(exchange: Exchange, allowed: Sequence[str]) -> None:
 def _name(host: str) -> str:
     match = _HOST.fullmatch(host)
     if match is None or int(match["port"] or 0) > 65535 or not _is_literal(match["name"]):
-        raise _bad_host()
+        raise bad_host()
     return match["name"].lower()
-
-
-def _bad_host() -> HttpProblem:
-    detail = "Send exactly one header Host, such as Host: example.com."
-    return HttpProblem(400, "bad_host", detail, {"Connection": "close"})
 
 
 def _is_literal(name: str) -> bool:

@@ -18,8 +18,14 @@ from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]
 
 from flowcore_http.connection import Connection, Rules
-from flowcore_http.raw_head import RequestHead
-from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_bytes, fault_of_lines
+from flowcore_http.raw_head import RequestHead, fault_of_part, head_of
+from flowcore_http.request_head import (
+    MAX_HEAD_BYTES,
+    fault_of_lines,
+    fault_of_parse,
+    fault_of_size,
+    unclear_body,
+)
 
 _END = b"\r\n\r\n"
 
@@ -87,7 +93,9 @@ class Http1Connection(Connection):
             try:
                 event = parser.next_event()
             except h11.RemoteProtocolError as error:
-                problem = fault_of_bytes(error, received)
+                # What is wrong with the first line counts, whatever the parser found below it.
+                problem = fault_of_part(received, head_of(received), is_whole=is_whole)
+                problem = problem or fault_of_parse(error)
                 error.__traceback__ = None  # it would hold this connection
         if not isinstance(event, h11.Request):
             self._ahead = data
@@ -124,7 +132,8 @@ class Http1Connection(Connection):
                 if self._answer is not None:
                     self._answer.feed(event.data)
         except h11.RemoteProtocolError as error:
-            self.refuse(fault_of_bytes(error, parser.trailing_data[0]))
+            is_long = error.error_status_hint == 431
+            self.refuse(fault_of_size(parser.trailing_data[0]) if is_long else unclear_body())
             error.__traceback__ = None  # it would hold this connection
             return b""
         if not isinstance(event, h11.EndOfMessage):

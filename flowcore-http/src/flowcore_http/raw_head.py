@@ -14,6 +14,7 @@ from flowcore_http.request_head import (
     fault_of_line,
     fault_of_lines,
     fault_of_size,
+    malformed,
 )
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
@@ -71,8 +72,3 @@ def without_upgrade(received: bytes, head: RequestHead) -> bytes:
         return received
     head.headers.extend((b"upgrade", value.strip()) for value in _UPGRADE.findall(received))
     return _UPGRADE.sub(b"", received)
-
-
-def malformed(reason: str) -> HttpProblem:
-    """Return the problem of a request that is none."""
-    return HttpProblem(400, "bad_request", f"The request is malformed: {reason}.")

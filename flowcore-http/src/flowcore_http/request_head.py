@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Protocol
 
-import h11
-
 from flowcore_http.problem import HttpProblem
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -69,20 +67,38 @@ def fault_of_lines(received: bytes) -> HttpProblem | None:
     return HttpProblem(400, "bad_request", detail)
 
 
-def fault_of_bytes(error: h11.RemoteProtocolError, received: bytes) -> HttpProblem:
-    """Return the problem that tells why bytes are no request.
+def fault_of_parse(error: Exception) -> HttpProblem:
+    """Return the problem of a head whose lines are right and whose fields a parser refuses.
+
+    It is told in the same words whichever parser that was.
 
     Args:
-        error: What h11 said.
-        received: What it could not read.
+        error: What the parser said.
     """
-    if error.error_status_hint == 431:
-        return fault_of_size(received)
-    if error.error_status_hint == 501:
-        return _not_only_chunked()
-    reason = str(error).partition(": bytearray")[0][:200]  # h11 quotes what it read
-    code = "bad_host" if "Host:" in reason else "bad_request"
-    return HttpProblem(400, code, f"The request is malformed: {reason}.")
+    said = str(error)
+    if "Host:" in said:
+        return bad_host()
+    if "Transfer-Encoding" in said:
+        return _two_framings() if "Content-Length" in said else _not_only_chunked()
+    if "Content-Length" in said:
+        return malformed("its Content-Length is not one whole number")
+    return malformed("a header field is not a name, a colon and a value")
+
+
+def unclear_body() -> HttpProblem:
+    """Return the problem of a body that does not end where its head says that it does."""
+    return malformed("the end of its body is not clear")
+
+
+def bad_host() -> HttpProblem:
+    """Return the problem of a request that does not say for which host it is, or not clearly."""
+    detail = "Send exactly one header Host, such as Host: example.com."
+    return HttpProblem(400, "bad_host", detail, {"Connection": "close"})
+
+
+def malformed(reason: str) -> HttpProblem:
+    """Return the problem of a request that is none."""
+    return HttpProblem(400, "bad_request", f"The request is malformed: {reason}.")
 
 
 def fault_of_size(received: bytes) -> HttpProblem:
@@ -123,8 +139,7 @@ def fault_of_fields(head: Head) -> HttpProblem | None:
     if b"transfer-encoding" in names:
         # Both are signs that somebody on the way may take the body for a request of its own.
         if b"content-length" in names:
-            detail = "Content-Length and Transfer-Encoding exclude each other."
-            return HttpProblem(400, "bad_request", detail)
+            return _two_framings()
         if head.http_version == b"1.0":
             return HttpProblem(400, "bad_request", "HTTP/1.0 has no Transfer-Encoding.")
     if b"upgrade" in names:
@@ -145,13 +160,17 @@ def fault_of_host_or_coding(head: Head) -> HttpProblem | None:
     if len(names) < len(head.headers):
         hosts = sum(name == b"host" for name, _ in head.headers)
     if hosts > 1 or (hosts == 0 and head.http_version == b"1.1"):
-        detail = "There has to be one field Host, and only one."
-        return HttpProblem(400, "bad_host", detail)
+        return bad_host()
     if b"transfer-encoding" in names:
         codings = [value.lower() for name, value in head.headers if name == b"transfer-encoding"]
         if codings != [b"chunked"]:
             return _not_only_chunked()
     return None
+
+
+def _two_framings() -> HttpProblem:
+    detail = "Content-Length and Transfer-Encoding exclude each other."
+    return HttpProblem(400, "bad_request", detail)
 
 
 def _not_only_chunked() -> HttpProblem:

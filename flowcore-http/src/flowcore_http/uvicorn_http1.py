@@ -21,14 +21,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from flowcore_http.connection import Connection, Rules
 from flowcore_http.empty_lines import EmptyLines
 from flowcore_http.problem import HttpProblem
-from flowcore_http.raw_head import (
-    RequestHead,
-    fault_of_part,
-    head_of,
-    malformed,
-    without_upgrade,
+from flowcore_http.raw_head import RequestHead, fault_of_part, head_of, without_upgrade
+from flowcore_http.request_head import (
+    MAX_HEAD_BYTES,
+    fault_of_parse,
+    fault_of_size,
+    unclear_body,
 )
-from flowcore_http.request_head import MAX_HEAD_BYTES, fault_of_size
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -132,7 +131,7 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         self._remaining -= len(taken)
         problem = self._feed(taken)
         if problem is None and self._receiving != bool(self._remaining):
-            problem = malformed("the end of its body is not clear")
+            problem = unclear_body()
         if problem is not None:
             self.refuse(problem)
         return data[len(taken) :]
@@ -153,6 +152,7 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         return data[taken:]
 
     def _feed(self, data: bytes | memoryview) -> HttpProblem | None:
+        in_head = self._head is not None
         try:
             self.parser.feed_data(data)  # pyright: ignore[reportOptionalMemberAccess]
         except httptools.HttpParserCallbackError as error:
@@ -160,7 +160,7 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         except httptools.HttpParserInvalidMethodError:
             return HttpProblem(501, "not_implemented", "There is no such method.")
         except httptools.HttpParserError as error:
-            return malformed(str(error)[:200])
+            return fault_of_parse(error) if in_head else unclear_body()
         return self._fault
 
     # --- what the parser tells ---
