@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from flowcore import ConfigError
 from flowcore_http import HttpService, HttpSettings
+from flowcore_http.extras import EXTRAS, how_to_install
 from flowcore_http.servers import check_server, server_of
 
 
@@ -18,8 +21,21 @@ def test_a_server_that_is_not_installed_is_a_config_error(make_app, monkeypatch,
     monkeypatch.setitem(sys.modules, package, None)
     service = HttpService(HttpSettings(port=0, server="uvicorn"))
     for start in (service.check, service.run):
-        with pytest.raises(ConfigError, match=rf"{package}; install flowcore-http\[uvicorn\]"):
+        with pytest.raises(ConfigError, match=rf"{package}; run: pip install .*\[uvicorn\]"):
             start(make_app({}))
+
+
+def test_what_is_to_be_installed_is_what_the_extras_hold():
+    project = Path(__file__).parents[2] / "flowcore-http" / "pyproject.toml"
+    extras = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+
+    assert {
+        name: tuple(each.partition(";")[0] for each in needed) for name, needed in extras.items()
+    } == EXTRAS
+    assert how_to_install("uvicorn") == (
+        'pip install "httptools>=0.9,<1" "uvicorn>=0.54,<0.55" '
+        '(in a clone of flowcore also: pip install "./flowcore-http[uvicorn]")'
+    )
 
 
 def test_a_server_that_is_not_installed_is_named_with_its_place(monkeypatch):

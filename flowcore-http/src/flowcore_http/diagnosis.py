@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from flowcore import ConfigError, Finding, FlowConfig
 from flowcore_http.descriptors import SPARE, most_files
+from flowcore_http.extras import how_to_install
 from flowcore_http.listener import is_loopback, listen
 from flowcore_http.servers import check_server
 from flowcore_http.settings import HttpSettings
@@ -64,7 +65,7 @@ def _look_at_server(settings: HttpSettings, config: FlowConfig) -> Iterator[Find
     try:
         check_server(settings, config.origins.find(("http", "server")))
     except ConfigError as error:
-        advice = f"pip install flowcore-http[{settings.server}]"
+        advice = how_to_install(settings.server)
         yield Finding("service", "http.server", str(error), "problem", advice)
         return
     yield Finding("service", "http.server", text, "ok")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import anyio
 
 from flowcore import ConfigError
+from flowcore_http.extras import how_to_install
 from flowcore_http.settings import HttpSettings
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def check_server(settings: HttpSettings, where: str = "") -> None:
     missing = [p for p in _HOMES[name].packages if importlib.util.find_spec(p) is None]
     if missing:
         raise ConfigError(
-            f"http.server: {name} needs {' and '.join(missing)}; install flowcore-http[{name}], "
-            "or leave http.server out",
+            f"http.server: {name} needs {' and '.join(missing)}; "
+            f"run: {how_to_install(name)}; or leave http.server out",
             where,
         )
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flowcore import ConfigError, FlowApp
+from flowcore_http.extras import how_to_install
 from flowcore_http.settings import HttpSettings
 
 _MAX_TEMPORARY = 72
@@ -43,8 +44,8 @@ def check_workers(app: FlowApp, settings: HttpSettings) -> None:
         )
     if importlib.util.find_spec("gunicorn") is None:
         raise ConfigError(
-            f"{wish}: several processes need gunicorn; install flowcore-http[workers], or "
-            "gunicorn>=27,<28",
+            f"{wish}: several processes need gunicorn; "
+            f"run: {how_to_install('workers')}; or leave http.workers out",
             where,
         )
 

@@ -55,9 +55,7 @@ def look_at_plugins(host: PluginHost) -> Iterator[Finding]:
                 yield Finding("plugins", plugin.name, shipped, "ok")
             else:
                 text = f"{shipped} beside flowcore {__version__}"
-                advice = (
-                    f"install the same version: pip install {plugin.distribution}=={__version__}"
-                )
+                advice = f"install {plugin.distribution} {__version__} from where flowcore came"
                 yield Finding("plugins", plugin.name, text, "warning", advice)
         else:
             yield Finding("plugins", plugin.name, shipped, "ok")
