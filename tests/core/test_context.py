@@ -211,6 +211,22 @@ async def test_a_text_is_sent_as_the_chunk_that_one_would_make_of_it() -> None:
     assert len(sent.chunks) == 9
 
 
+@pytest.mark.parametrize("kind", ["think", "answer", "tool", "usage"])
+@pytest.mark.parametrize("as_type", [str, ChunkEnum])
+async def test_every_type_takes_a_text_and_may_be_named_by_its_value(
+    kind: str, as_type: type[str]
+) -> None:
+    class TextOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            await self.context.add_stream_text("looking it up", as_type(kind))
+
+    result = await run_op(TextOp())
+
+    assert [(chunk.chunk_type, chunk.chunk) for chunk in result.chunks] == [
+        (ChunkEnum(kind), "looking it up")
+    ]
+
+
 async def test_a_sync_op_sends_texts_from_its_thread() -> None:
     class SyncOp(BaseOp):
         def execute(self) -> None:

@@ -80,16 +80,18 @@ class FlowContext:
             _set(self, "emitted", self.emitted + 1)
             await run.send(owned, self._op)
 
-    async def add_stream_text(self, text: str, chunk_type: ChunkEnum = _ANSWER) -> None:
+    async def add_stream_text(self, text: str, chunk_type: ChunkEnum | str = _ANSWER) -> None:
         """Send a text to the caller: what :meth:`add_stream_chunk` does, without making a chunk.
 
         Args:
             text: What is sent.
-            chunk_type: ``answer``, or ``think``; an ``error`` ends the run as failed.
+            chunk_type: What it is, as a :class:`ChunkEnum` or its value, such as ``"think"``; an
+                ``error`` ends the run as failed.
 
         Raises:
             RunFailedError: If it is an error; let it pass.
-            ChunkError: If this is no text, or a sync op calls this: it would be lost.
+            ChunkError: If this is no text, there is no such type, or a sync op calls this: it
+                would be lost.
         """
         if self._run.take(text, chunk_type):
             _set(self, "emitted", self.emitted + 1)
@@ -101,7 +103,7 @@ class FlowContext:
         """Blocking twin of :meth:`add_stream_chunk`, for the ``execute`` of a sync op."""
         from_worker(FlowContext.add_stream_chunk, self, chunk)
 
-    def add_stream_text_sync(self, text: str, chunk_type: ChunkEnum = _ANSWER) -> None:
+    def add_stream_text_sync(self, text: str, chunk_type: ChunkEnum | str = _ANSWER) -> None:
         """Blocking twin of :meth:`add_stream_text`, for the ``execute`` of a sync op."""
         from_worker(FlowContext.add_stream_text, self, text, chunk_type)
 
@@ -184,6 +186,6 @@ class WorkerContext(FlowContext):
         """Refuse to lose a chunk."""
         raise ChunkError("a sync op sends chunks with context.add_stream_chunk_sync(…)")
 
-    def add_stream_text(self, text: str, chunk_type: ChunkEnum = _ANSWER) -> NoReturn:  # noqa: ARG002
+    def add_stream_text(self, text: str, chunk_type: ChunkEnum | str = _ANSWER) -> NoReturn:  # noqa: ARG002
         """Refuse to lose a text."""
         raise ChunkError("a sync op sends texts with context.add_stream_text_sync(…)")

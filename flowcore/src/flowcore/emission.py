@@ -53,7 +53,7 @@ def text_size(payload: object, kind: object) -> int:
     return 0
 
 
-def chunk_of_text(text: object, kind: ChunkEnum, op: str) -> FlowStreamChunk:
+def chunk_of_text(text: object, kind: object, op: str) -> FlowStreamChunk:
     """Return a text as a chunk.
 
     Raises:
@@ -67,7 +67,7 @@ def chunk_of_text(text: object, kind: ChunkEnum, op: str) -> FlowStreamChunk:
     if kind not in tuple(ChunkEnum):
         types = ", ".join(ChunkEnum)
         raise ChunkError(f"op {op!r} emitted a text of type {str(kind)[:100]!r}; types: {types}")
-    return FlowStreamChunk(chunk=text, chunk_type=kind)
+    return FlowStreamChunk(chunk=text, chunk_type=ChunkEnum(kind))
 
 
 def utf8_size(text: str) -> int:

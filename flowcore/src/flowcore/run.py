@@ -219,7 +219,7 @@ class Run:
 
     # --- for ops, through their context ---
 
-    def take(self, payload: Any, kind: ChunkEnum) -> bool:
+    def take(self, payload: Any, kind: Any) -> bool:
         """Queue what a bare chunk from an op says, if it is a text and nothing is in its way.
 
         Returns:

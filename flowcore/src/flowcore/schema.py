@@ -88,8 +88,9 @@ class FlowStreamChunk(BaseModel):
     Attributes:
         flow_id: Identifier of the run; set when an op emits the chunk.
         chunk_type: What the piece is.
-        chunk: Text for ``think``, ``answer`` and ``error``; a dict for ``tool`` (a
-            :class:`ToolCall`) and ``usage`` (token counts).
+        chunk: Text or data, whatever the type. Models send text for ``think`` and ``answer``, a
+            dict for ``tool`` (a :class:`ToolCall`) and ``usage`` (token counts); flowcore sends
+            text for ``error``.
         done: Kept for clients of the earlier framework; the end of a stream is ``[DONE]``.
         metadata: Anything else, such as ``{"finish_reason": "length"}``.
     """
