@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,8 @@ from benchmarks.chart import chart
 from benchmarks.cores import Cores
 from benchmarks.load import Load
 from benchmarks.peer import Peer, all_peers
-from benchmarks.report import task_report, write_into_document
-from benchmarks.results import TaskResults, as_json
+from benchmarks.report import HOW_TO_READ, document, task_report, write_into_document
+from benchmarks.results import TaskResults, as_json, from_json
 from benchmarks.server import MeasurementError, running
 from benchmarks.sockets import raise_file_limit
 from benchmarks.task import Task, all_tasks
@@ -97,7 +97,7 @@ class Bench:
         return "\n\n".join(parts)
 
     def save(self, about: dict[str, Any]) -> None:
-        """Write the results, the chart and the tables in the documentation."""
+        """Write the results, the chart and the tables."""
         RESULTS.mkdir(exist_ok=True)
         peers = {
             name: {
@@ -111,13 +111,19 @@ class Bench:
         everything = {**about, "peers": peers, "not installed": self.absent, "tasks": tasks}
         text = json.dumps(everything, indent=1) + "\n"
         (RESULTS / "latest.json").write_text(text, encoding="utf-8")
+        self.publish(everything)
+
+    def publish(self, everything: Mapping[str, Any]) -> None:
+        """Write the chart and the tables in the documentation."""
         (RESULTS / "latest.svg").write_text(chart(self.results, self.peers), encoding="utf-8")
-        facts = "\n".join(f"- {key}: {value}" for key, value in about.items())
-        settings = "\n".join(
-            f"- {self.peers[name].title}: {self.peers[name].settings}" for name in self.pythons
-        )
-        image = "![The first figure of each task](../../benchmarks/results/latest.svg)"
-        write_into_document(f"{facts}\n\n{image}\n\n{self.report()}\n\n### Settings\n\n{settings}")
+        write_into_document(document(everything, self.report()))
+
+    def publish_again(self) -> None:
+        """Write them anew of the results that were saved last."""
+        saved = json.loads((RESULTS / "latest.json").read_text(encoding="utf-8"))
+        self.results = from_json(all_tasks(), saved["tasks"])
+        self.absent = saved["not installed"]
+        self.publish(saved)
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -130,6 +136,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--repeats", type=int, help=f"rounds; {ROUNDS}, or 1 if --quick")
     add("--quick", action="store_true", help="rough figures in a fraction of the time")
     add("--save", action="store_true", help="write the results though not everything is measured")
+    add("--rewrite", action="store_true", help="only write the tables of the last results anew")
     return parser.parse_args(argv)
 
 
@@ -141,8 +148,12 @@ def main() -> int:
     tasks = all_tasks()
     load = Load(Cores(), options.quick)
     bench = Bench(all_peers(), load, options.repeats or (1 if options.quick else ROUNDS))
+    if options.rewrite:
+        bench.publish_again()
+        return 0
     about = {"began": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     about |= {"commit": machine.commit(), "rounds": str(bench.rounds), **machine.facts(load.cores)}
+    print(f"other load on the machine at start: {about['other load on the machine at start']}")
     bench.install(options.peer or list(bench.peers))
     print(load.cores)
     save = options.save or not (options.task or options.peer or options.quick)
@@ -154,7 +165,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        print(f"\n{bench.report()}")
+        print(f"\n{HOW_TO_READ}\n\n{bench.report()}")
     return 1 if bench.absent or any(results.failures for results in bench.results) else 0
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from benchmarks.cores import Cores
 
 ROOT = Path(__file__).parent.parent
+BUSY = 0.5
+"""Load of each core, in the last minute, from which on figures are disturbed."""
 
 
 def facts(cores: Cores) -> dict[str, str]:
@@ -21,8 +23,17 @@ def facts(cores: Cores) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "pinning": str(cores),
-        "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "",
+        "other load on the machine at start": other_load(),
     }
+
+
+def other_load() -> str:
+    """Return how busy the machine is before anything is measured, with a warning if it is."""
+    if not hasattr(os, "getloadavg"):
+        return "not known"
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    warning = "; WARNING: too much, the figures are disturbed" if load > BUSY else ""
+    return f"{load:.2f} per core{warning}"
 
 
 def commit() -> str:

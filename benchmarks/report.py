@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peer import Peer
 from benchmarks.results import TaskResults, Verdict, verdicts
@@ -12,6 +13,31 @@ from benchmarks.results import TaskResults, Verdict, verdicts
 DOCUMENT = Path(__file__).parent.parent / "docs" / "explanation" / "performance.md"
 BEGIN = "<!-- benchmarks: begin; written by `nox -s bench` -->"
 END = "<!-- benchmarks: end -->"
+
+
+HOW_TO_READ = """\
+A figure is the median of the rounds, with the least and the most of them in brackets. The last
+column compares the first figure: in each round it is divided by the other peer's of that round, and
+the median of these ratios is shown. So where rounds differ much, a peer may have the worse median
+and the better ratio. Targets are judged in the same way: within each round, and then by the median.
+
+A row that begins with *limit* is nothing to use instead: it is a server without a framework (raw
+ASGI), or flowcore's encoder without op and run, and shows what these parts cost by themselves."""
+
+
+def document(everything: Mapping[str, Any], tasks: str) -> str:
+    """Return what is written about a run of the benchmarks.
+
+    Args:
+        everything: What is saved of it.
+        tasks: The tables of all tasks.
+    """
+    facts = [f"- {name}: {value}" for name, value in everything.items() if isinstance(value, str)]
+    settings = [f"- {each['title']}: {each['settings']}" for each in everything["peers"].values()]
+    image = "![The first figure of each task](../../benchmarks/results/latest.svg)"
+    listed = "\n".join(settings)
+    parts = ("\n".join(facts), image, HOW_TO_READ, tasks, "### Settings", listed)
+    return "\n\n".join(parts)
 
 
 def number(value: float) -> str:

@@ -105,3 +105,12 @@ def as_json(results: TaskResults) -> dict[str, Any]:
             for each in verdicts(results)
         ],
     }
+
+
+def from_json(tasks: Mapping[str, Task], saved: Mapping[str, Any]) -> list[TaskResults]:
+    """Return what :func:`as_json` has made of results, by task, without tasks that are no more."""
+    return [
+        TaskResults(tasks[name], each["rounds"], each["failures"])
+        for name, each in saved.items()
+        if name in tasks
+    ]

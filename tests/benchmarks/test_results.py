@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 
-from benchmarks import report
+import pytest
+from benchmarks import machine, report
 from benchmarks.chart import chart
 from benchmarks.load import Load
 from benchmarks.peer import all_peers
-from benchmarks.report import BEGIN, END, task_report, write_into_document
-from benchmarks.results import TaskResults, verdicts
+from benchmarks.report import (
+    BEGIN,
+    END,
+    HOW_TO_READ,
+    document,
+    task_report,
+    write_into_document,
+)
+from benchmarks.results import TaskResults, as_json, from_json, verdicts
 from benchmarks.server import Server
 from benchmarks.task import Figure, Target
 
@@ -95,3 +105,32 @@ def test_the_document_has_its_markers():
     text = report.DOCUMENT.read_text(encoding="utf-8")
 
     assert text.index(BEGIN) < text.index(END)
+
+
+def test_what_was_saved_gives_the_same_report_again():
+    results = made([50, 52, 51], [10, 10, 10])
+    results.failures["quart"] = "in round 1: the server ended"
+    saved = json.loads(json.dumps({"T0": as_json(results), "T-1, which is no more": {}}))
+
+    (again,) = from_json({"T0": Made()}, saved)
+
+    assert task_report(again, PEERS) == task_report(results, PEERS)
+
+
+def test_the_document_tells_of_the_machine_and_how_to_read_the_tables():
+    peers = {"fastapi": {"title": "FastAPI", "settings": "as it comes", "versions": {}}}
+
+    text = document({"cores": "2", "peers": peers, "tasks": {}}, "the tables")
+
+    parts = ["- cores: 2", HOW_TO_READ, "the tables", "### Settings", "- FastAPI: as it comes"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(("load", "told"), [(0.9, "0.45 per core"), (1.2, "WARNING")])
+def test_a_machine_that_is_busy_already_is_warned_of(load, told, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+
+    assert told in machine.other_load()
+    assert ("WARNING" in machine.other_load()) == (load > 1)
