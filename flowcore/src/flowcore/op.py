@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -187,27 +188,31 @@ class ParallelOp(Op):
                 with run.cleanup.enclosed():
                     results[index] = await op._perform(run)  # noqa: SLF001 - an op of its own
             except BaseException as raised:
-                if (error := failure_of(raised)) is None:
+                # anyio would drop a cancellation too, and leave a cycle by which it holds the run.
+                if not (fail(op, failure_of(raised)) or isinstance(raised, CancelledError)):
                     raise
-                fail(op, error)
 
-        def fail(op: Op, error: Exception) -> None:
+        def fail(op: Op, error: Exception | None) -> bool:
             nonlocal failure
+            if error is None:
+                return False
             if group.cancel_scope.cancel_called or anyio.current_effective_deadline() == -inf:
                 text = "run %s: op %r failed while it was cancelled: %s"
                 logger.warning(text, run.id, op.name, error_text(error))
             failure = error if failure is None else failure
             run.cleanup.begin(self, failure)
             group.cancel_scope.cancel()
+            return True
 
         try:
             async with anyio.create_task_group() as group:
                 for index, op in enumerate(self.branches):
                     group.start_soon(branch, index, op)
+            if failure is not None:
+                raise failure
         finally:
             run.cleanup.end(self)
-        if failure is not None:
-            raise failure
+            failure = None  # its traceback holds this frame, and that the whole run
         return results
 
 

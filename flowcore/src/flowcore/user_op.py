@@ -269,21 +269,27 @@ class UserOp(Op, ABC):
             failure = None
 
     async def _fail(self, error: Exception) -> Any:
-        if self._has_fallback():
-            try:
-                return await self._fall_back(error)
-            except Exception as failure:  # noqa: BLE001 - it takes the place of the first error
-                error = failure
-        if not self.raise_exception:
-            logger.warning(
-                "run %s: op %r failed and is passed over", self.run.id, self.name, exc_info=error
-            )
-            return None
-        self.run.blame(self.name)
-        note = f"in flow {self.run.flow!r}, op {self.name!r}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-        raise error
+        try:
+            if self._has_fallback():
+                try:
+                    return await self._fall_back(error)
+                except Exception as failure:  # noqa: BLE001 - it takes the place of the first error
+                    error = failure
+            if not self.raise_exception:
+                logger.warning(
+                    "run %s: op %r failed and is passed over",
+                    self.run.id,
+                    self.name,
+                    exc_info=error,
+                )
+                return None
+            self.run.blame(self.name)
+            note = f"in flow {self.run.flow!r}, op {self.name!r}"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise error
+        finally:
+            del error  # its traceback holds this frame, and that the whole run
 
     @abstractmethod
     def _attempt(self) -> Awaitable[Any]:
