@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowcore import Flow, Run, read_response
@@ -10,6 +12,7 @@ from flowcore_http.body import read_object
 from flowcore_http.connected import Connected
 from flowcore_http.endpoint import Endpoint, check_method
 from flowcore_http.exchange import Exchange
+from flowcore_http.frames import let_go_of_frames
 from flowcore_http.inflight import InFlight
 from flowcore_http.problem import problem_of_run, stopping
 from flowcore_http.run_routes import RunRoutes
@@ -87,6 +90,8 @@ class FlowRoute:
             try:
                 response = await read_response(run)
             except Exception as error:
+                # The run has ended; its error has come through this frame and others as well.
+                exchange.at_end(partial(_let_go, error))
                 raise problem_of_run(run) from error
             headers = [
                 (b"content-type", b"application/json"),
@@ -106,6 +111,11 @@ class FlowRoute:
         if self._metrics is not None:
             self._metrics.run_started(run)
         return run
+
+
+def _let_go(error: Exception, _reason: str) -> None:
+    # As soon as the frames have ended that wait for this one.
+    asyncio.get_running_loop().call_soon(let_go_of_frames, error)
 
 
 def _nothing(_: float) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from flowcore import FlowStreamChunk, Grace, Run, RunState
+from flowcore_http.frames import let_go_of_frames
 from flowcore_http.replay import Budget, Replay
 from flowcore_http.settings import ReplaySettings
 
@@ -196,6 +197,9 @@ class RunRegister:
     def _end(self, run: Run) -> None:
         record = self._records[run.id]
         record.end(run)
+        if run.error is not None:
+            # As soon as its task has ended as well, of whose step this is the last part.
+            asyncio.get_running_loop().call_soon(let_go_of_frames, run.error)
         if not record.readers:
             self._retire(record)
 

@@ -105,6 +105,7 @@ def _add_health(quart: Quart) -> None:
 
 def _add_error_handler(quart: Quart, app: FlowApp) -> None:
     async def handle(error: Exception) -> Response:
+        request.routing_exception = None  # its traceback holds the request
         if isinstance(error, HTTPException) and error.code is not None and error.code < 400:
             return Response(status=error.code, headers=dict(error.get_headers()))
         if isinstance(error, NotFound):

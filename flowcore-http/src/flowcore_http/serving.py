@@ -128,7 +128,7 @@ def _collect_less() -> None:
 
     What there is now stays until the end, and need not be looked at again and again. By default it
     looks at all that is younger whenever some hundred streams have begun, for tens of milliseconds.
-    Only runs that fail leave garbage that it alone can find: their exception holds them.
+    Neither runs nor requests wait for it.
     """
     gc.freeze()
     threshold = gc.get_threshold()

@@ -1,0 +1,112 @@
+"""Letting go of what a failed run held."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from types import TracebackType
+
+from flowcore_http.frames import let_go_of_frames
+
+
+def variables(error: BaseException) -> dict[str, object]:
+    """Return the variables of all frames but the caller's through which an error has come."""
+    found: dict[str, object] = {}
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame is not sys._getframe(1):
+            found |= traceback.tb_frame.f_locals
+        traceback = traceback.tb_next
+    return found
+
+
+def caught(function: Callable[[], object]) -> Exception:
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError
+
+
+def fail() -> None:
+    inputs = "large"
+    raise ValueError(inputs)
+
+
+def fail_for_a_reason() -> None:
+    error = caught(fail)
+    raise LookupError from error
+
+
+def fail_for_several() -> None:
+    errors = [caught(fail), caught(fail_for_a_reason)]
+    raise ExceptionGroup("several", errors)
+
+
+def test_variables_are_cleared_and_tracebacks_stay_of_all_that_led_to_an_error():
+    group = caught(fail_for_several)
+    assert isinstance(group, ExceptionGroup)
+    first, second = group.exceptions
+    assert second.__cause__ is not None
+    every = [group, first, second, second.__cause__]
+    assert all(map(variables, every))
+
+    let_go_of_frames(group)
+
+    assert not any(map(variables, every))
+    assert all(each.__traceback__ for each in every)
+
+
+def test_an_error_that_led_to_itself_is_no_obstacle():
+    first, second = caught(fail), caught(fail)
+    first.__context__, second.__cause__ = second, first
+
+    let_go_of_frames(first)
+
+    assert not variables(second)
+
+
+def test_a_traceback_that_holds_what_a_function_has_from_others_is_taken_away():
+    inputs = "large"
+
+    def fail_with_inputs() -> None:
+        try:
+            fail()
+        except ValueError as error:
+            raise LookupError(inputs) from error
+
+    error = caught(fail_with_inputs)
+    assert error.__cause__ is not None
+
+    let_go_of_frames(error)
+
+    assert error.__traceback__ is None
+    assert error.__cause__.__traceback__ is None
+    assert caught(fail_with_inputs).args == ("large",)
+
+
+async def test_who_has_caught_an_error_and_waits_goes_on_with_all_that_it_has():
+    errors: list[BaseException] = []
+    may_go_on = asyncio.Event()
+
+    async def fail_here() -> None:
+        raise ValueError
+
+    async def go_on() -> str:
+        kept = "still here"
+        try:
+            await fail_here()
+        except ValueError as error:
+            errors.append(error)
+        await may_go_on.wait()
+        return kept
+
+    task = asyncio.create_task(go_on())
+    while not errors:
+        await asyncio.sleep(0)
+
+    let_go_of_frames(errors[0])
+
+    may_go_on.set()
+    assert await task == "still here"
