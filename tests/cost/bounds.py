@@ -28,12 +28,13 @@ class Cost(NamedTuple):
 
 # One send of each request is the client's, and so are three handles.
 BOUNDS = {
-    "a chunk of a burst": Cost(10.9, 9.7, 0.02, 0, 18),
+    "a chunk of a burst": Cost(10.9, 8.7, 0.02, 0, 18),
     "a run of one op": Cost(148, 100, 3, 0, 122),
     "one more op of a run": Cost(15.4, 16.5, 0, 0, 19),
-    "a chunk of a burst over HTTP": Cost(8.9, 8.8, 0.02, 0.01, 13.5),
-    "a text of a burst over HTTP": Cost(6.9, 7.8, 0.02, 0.01, 7),
-    "a chunk at pace over HTTP": Cost(102, 91, 4.2, 1, 73),
+    "a chunk of a burst over HTTP": Cost(8.9, 6.7, 0.02, 0.01, 13.5),
+    "a text of a burst over HTTP": Cost(6.9, 5.7, 0.02, 0.01, 7),
+    "a chunk at pace over HTTP": Cost(102, 88, 4.2, 1, 73),
+    "a chunk at once over HTTP": Cost(75, 60, 3.1, 1, 52),
     "a request": Cost(420, 345, 9, 2, 350),
     "a stream of one chunk": Cost(510, 400, 12, 4, 420),
     # One send is the model server's, and so is one handle.

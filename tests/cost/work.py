@@ -59,11 +59,14 @@ class TextsOp(BaseAsyncOp):
 
 @C.register_op()
 class PacedOp(BaseAsyncOp):
+    pause: float = 0.002  # longer than chunks are joined that follow each other
+
     async def async_execute(self) -> None:
         for _ in range(self.context.count):
             await Client.has_read.wait()
             Client.has_read.clear()
-            await asyncio.sleep(0.002)  # longer than chunks are joined that follow each other
+            if self.pause:
+                await asyncio.sleep(self.pause)
             await self.context.add_stream_chunk(FlowStreamChunk(chunk="hello "))
 
 
@@ -73,6 +76,7 @@ FLOWS = {
     "burst": {"flow_content": "BurstOp()", "stream": True},
     "texts": {"flow_content": "TextsOp()", "stream": True},
     "paced": {"flow_content": "PacedOp()", "stream": True},
+    "at_once": {"flow_content": "PacedOp(pause=0.0)", "stream": True},
 }
 
 
@@ -186,6 +190,9 @@ def works(app: FlowApp, client: Client) -> dict[str, Work]:
     async def http_paced(count: int) -> None:
         await http_stream("paced", count)
 
+    async def http_at_once(count: int) -> None:
+        await http_stream("at_once", count)
+
     async def requests(count: int) -> None:
         for _ in range(count):
             await client.ask("one", b"{}", b'"success":true')
@@ -202,6 +209,7 @@ def works(app: FlowApp, client: Client) -> dict[str, Work]:
         "a chunk of a burst over HTTP": Work(http_burst, 200, 1200),
         "a text of a burst over HTTP": Work(http_texts, 200, 1200),
         "a chunk at pace over HTTP": Work(http_paced, 10, 60),
+        "a chunk at once over HTTP": Work(http_at_once, 10, 60),
         "a request": Work(requests, 5, 25),
         "a stream of one chunk": Work(streams, 5, 25),
     }

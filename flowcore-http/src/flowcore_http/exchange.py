@@ -215,17 +215,21 @@ class Exchange:
         self.complete = not more
         self.sent_at = time.monotonic()
 
-    def write_now(self, data: bytes) -> bool:
+    def write_now(self, data: bytes, now: float) -> bool:
         """Send a part of the answer's body at once, and return whether that was possible.
 
         It is not where the client has not read what was sent before, and where the server does not
         offer it; :meth:`write` is for that.
+
+        Args:
+            data: The part.
+            now: The time, by the monotonic clock.
         """
         peer = self._peer
         if peer is None or peer.write_now is None or not peer.write_now(data):
             return False
         self.size += len(data)
-        self.sent_at = time.monotonic()
+        self.sent_at = now
         return True
 
     async def answer(self, status: int, headers: Iterable[Header], body: bytes = b"") -> None:

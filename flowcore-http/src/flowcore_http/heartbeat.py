@@ -43,12 +43,13 @@ class Heartbeat:
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
+        now = time.monotonic()
         rest = self._seconds
         for exchange in tuple(self._streams):
-            left = self._seconds - _silence(exchange)
+            left = self._seconds - (now - exchange.sent_at)
             if left > self._seconds / 100:
                 rest = min(rest, left)
-            elif not exchange.write_now(COMMENT) and exchange not in self._sending:
+            elif not exchange.write_now(COMMENT, now) and exchange not in self._sending:
                 # The server cannot, or the client has not read what was sent before.
                 self._sending[exchange] = task = loop.create_task(self._send(exchange))
                 task.add_done_callback(
@@ -60,13 +61,9 @@ class Heartbeat:
         # Events, and even the last one, may have been sent since this task was made. Where the
         # client has left, that is noticed where they are sent.
         try:
-            if _silence(exchange) >= self._seconds / 2:
+            if time.monotonic() - exchange.sent_at >= self._seconds / 2:
                 await exchange.write(COMMENT)
         except OSError:
             pass
         finally:
             self._sending.pop(exchange, None)
-
-
-def _silence(exchange: Exchange) -> float:
-    return time.monotonic() - exchange.sent_at

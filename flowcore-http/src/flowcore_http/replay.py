@@ -48,7 +48,8 @@ class Reader:
 
     Args:
         number: Sequence number of the last event that it has.
-        push: Takes events at once, if it can, and returns whether it has; None if it never can.
+        push: Takes events at once, if it can, and returns whether it has; None if it never can. It
+            is told the time, too, by the monotonic clock.
 
     Attributes:
         number: See above.
@@ -58,7 +59,7 @@ class Reader:
 
     __slots__ = ("number", "push", "wakeup")
 
-    def __init__(self, number: int, push: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(self, number: int, push: Callable[[bytes, float], bool] | None = None) -> None:
         self.number = number
         self.push = push
         self.wakeup: asyncio.Future[None] | None = None
@@ -87,7 +88,7 @@ class Replay:
     """
 
     __slots__ = (
-        *("_budget", "_delivered", "_kept", "_run", "_taken_at", "_waiting"),
+        *("_budget", "_delivered", "_kept", "_loop", "_run", "_taken_at", "_waiting"),
         *("encoder", "ended", "last", "run_id", "size"),
     )
 
@@ -99,6 +100,7 @@ class Replay:
         self.encoder = EventEncoder(run.id)
         run.encode_texts(self.encoder.text)
         self._run: Run | None = run
+        self._loop = asyncio.get_running_loop()
         self._taken_at = 0.0
         self._budget = budget
         self._delivered = delivered
@@ -113,7 +115,7 @@ class Replay:
         first one is a ``gap``.
         """
         if self.last == reader.number and not self.ended and not self._hand_out(monotonic()):
-            reader.wakeup = asyncio.get_running_loop().create_future()
+            reader.wakeup = self._loop.create_future()
             self._waiting.append(reader)
             self._listen(self._arrived)
             try:
@@ -139,7 +141,7 @@ class Replay:
             self._hand_out(now)
         else:
             self._listen(None)
-            asyncio.get_running_loop().call_soon(self._hand_out_joined)
+            self._loop.call_soon(self._hand_out_joined)
 
     def _hand_out_joined(self) -> None:
         if self._waiting:
@@ -155,7 +157,7 @@ class Replay:
         for reader in tuple(self._waiting):
             # The end is not pushed: whoever waits for it sends it as the last part of an answer.
             push = None if self.ended else reader.push
-            if push is not None and reader.number == before and push(data):
+            if push is not None and reader.number == before and push(data, now):
                 reader.number = self.last
             else:
                 self._waiting.remove(reader)

@@ -106,7 +106,8 @@ class Watchdog:
     Args:
         runs: The runs of an app, by id; it may change all the time.
         limits: What bounds them; a deadline is noticed late by a tenth of the shortest of all, or
-            by a second if that is less; but it may be 10 ms late in any case.
+            by a second if that is less; but it may be 10 ms late in any case. The one for silence
+            may be late twice as much: it counts from when the last chunk was noticed.
     """
 
     def __init__(self, runs: Mapping[str, Run], limits: Iterable[RunLimits]) -> None:

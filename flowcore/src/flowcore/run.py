@@ -57,9 +57,9 @@ class Run:
     __slots__ = (
         *("__weakref__", "_answered", "_began", "_callbacks", "_cancelled", "_channel"),
         *("_drop_logged", "_encode", "_ended_by", "_failed_op", "_finished", "_flowing"),
-        *("_last_data", "_response", "_scope", "_stopped_by", "_watched", "abandoned"),
-        *("active_ops", "cancel_reason", "chunks", "cleanup", "data", "ended_at", "error"),
-        *("failure", "first_chunk_at", "flow", "id", "limits", "observer", "resources"),
+        *("_known_chunks", "_last_data", "_response", "_scope", "_stopped_by", "_watched"),
+        *("abandoned", "active_ops", "cancel_reason", "chunks", "cleanup", "data", "ended_at"),
+        *("error", "failure", "first_chunk_at", "flow", "id", "limits", "observer", "resources"),
         *("returned_by", "started_at", "state", "trace"),
     )
 
@@ -97,6 +97,7 @@ class Run:
         self._scope = new_scope()
         self.cleanup = Cleanup(new_scope)
         self._began = self._last_data = monotonic()
+        self._known_chunks = 0
         self.trace = Trace(self._channel, self._began) if traced else None
         self._callbacks: tuple[Callable[[Run], object], ...] = ()
         self._finished: anyio.Event | None = None
@@ -232,7 +233,6 @@ class Run:
         item = text_chunk(payload, self.id, kind) if encode is None else encode(payload, kind)
         if not self._channel.push(item, size):
             return False
-        self._last_data = monotonic()
         self.chunks += 1
         if kind is _ANSWER:
             self._answered = True
@@ -260,7 +260,6 @@ class Run:
         if self._ended_by or chunk.chunk == "":
             return []
         accepted = own_pieces(chunk, self.id, op, self.limits.max_chunk_bytes)
-        self._last_data = monotonic()
         if not self.chunks:
             self.first_chunk_at = time()
             self._flowing = not (self._watched or self._cancelled)
@@ -336,8 +335,10 @@ class Run:
             self.fail(overdue[1])
             self._cancelled = overdue[0]
         else:
-            if self._channel.waiting_senders:
-                self._last_data = now  # it is the reader who is slow
+            # Not at each chunk, which would have to look at the clock.
+            if self.chunks != self._known_chunks or self._channel.waiting_senders:
+                self._known_chunks = self.chunks
+                self._last_data = now  # or it is the reader who is slow
             silence = now - self._last_data if self.chunks else None
             if passed := self.limits.passed(now - self._began, silence):
                 self._time_out(*passed)
