@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import re
@@ -86,9 +85,7 @@ def project(write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) 
     write("my.yaml", CONFIG)
     monkeypatch.syspath_prepend(".")
     monkeypatch.setenv("FLOWCORE_LOG_LEVEL", "CRITICAL")
-    level = logging.getLogger("flowcore").level
     yield
-    logging.getLogger("flowcore").setLevel(level)
     sys.modules.pop("batch_ops_xyz", None)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import py_compile
 import sys
 from collections.abc import Callable, Iterator
@@ -47,9 +46,7 @@ def config(write: Write, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     write("check_ops_xyz.py", OPS)
     write("my.yaml", CONFIG)
     monkeypatch.syspath_prepend(".")
-    level = logging.getLogger("flowcore").level
     yield
-    logging.getLogger("flowcore").setLevel(level)
     sys.modules.pop("check_ops_xyz", None)
 
 

@@ -68,9 +68,7 @@ def project(write: Write, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     write("cli_ops_xyz.py", OPS)
     write("my.yaml", CONFIG)
     monkeypatch.syspath_prepend(".")
-    level = logging.getLogger("flowcore").level
     yield
-    logging.getLogger("flowcore").setLevel(level)
     sys.modules.pop("cli_ops_xyz", None)
 
 
@@ -265,6 +263,16 @@ def test_plugins_are_listed_with_what_is_wrong(
     assert bad["error"] == "ValueError: no licence"
     assert bad["hooks"] == []
     assert "no licence" in flowcore("plugins").output
+
+
+@pytest.mark.parametrize("command", ["doctor", "plugins"])
+def test_a_command_that_tells_of_faults_itself_leaves_the_logs_of_its_process_as_they_were(
+    command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    flowcore(command)
+    logging.getLogger("flowcore").warning("after")
+
+    assert caplog.messages == ["after"]
 
 
 # --- call

@@ -11,7 +11,8 @@ import os
 import select
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import IO, Any
 
@@ -55,6 +56,17 @@ def configure(level: str, kind: str) -> None:
     logging.captureWarnings(capture=True)
     threading.excepthook = _log_thread_failure
     sys.unraisablehook = _log_unraisable
+
+
+@contextmanager
+def only_errors() -> Generator[None]:
+    """Hold back what flowcore would warn of, where the same is told in another way."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class TextFormatter(logging.Formatter):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import click
 
 from flowcore.commands.configured import settings_argument, split_settings
@@ -21,10 +19,11 @@ def command(settings: tuple[str, ...], online: bool, as_json: bool) -> None:
     The exit code is 0 if a service can start, 1 if there is a problem.
     """
     from flowcore.doctor import examine  # noqa: PLC0415 - loads the whole core
+    from flowcore.logs import only_errors  # noqa: PLC0415
 
     names, overrides = split_settings(settings)
-    logging.getLogger("flowcore").setLevel(logging.ERROR)  # what it would say is among the findings
-    diagnosis = examine(names, overrides, online=online)
+    with only_errors():  # the rest is among the findings
+        diagnosis = examine(names, overrides, online=online)
     if as_json:
         echo_json(diagnosis.as_data())
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import click
@@ -14,10 +13,12 @@ from flowcore.commands.json_output import echo_json, json_option
 @json_option
 def command(as_json: bool) -> None:
     """List the installed plugins, and why one could not be loaded."""
+    from flowcore.logs import only_errors  # noqa: PLC0415
     from flowcore.plugins import PluginHost  # noqa: PLC0415
     from flowcore.terminal import print_table  # noqa: PLC0415
 
-    logging.getLogger("flowcore").setLevel(logging.ERROR)  # failures are in the listing
+    with only_errors():  # failures are in the listing
+        plugins = PluginHost().plugins
     rows: list[dict[str, Any]] = [
         {
             "name": plugin.name,
@@ -26,7 +27,7 @@ def command(as_json: bool) -> None:
             "hooks": list(plugin.hooks),
             "error": plugin.error,
         }
-        for plugin in PluginHost().plugins
+        for plugin in plugins
     ]
     if as_json:
         echo_json(rows)
