@@ -86,7 +86,7 @@ class Server:
 
     async def no_runs(self) -> None:
         """Wait until the app has no run left."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             while self.app.runs:
                 await next(iter(self.app.runs.values())).wait()
                 await anyio.lowlevel.checkpoint()

@@ -199,7 +199,7 @@ async def test_leaving_the_loop_cancels_the_run(serve):
         async for chunk in client.execute_stream_flow("endless"):
             assert chunk["content"] == "x"
             break
-        with anyio.fail_after(2):
+        with anyio.fail_after(10):
             await ended.wait()
 
 
@@ -222,7 +222,7 @@ async def test_leaving_the_blocking_loop_cancels_the_run(serve):
             anyio.from_thread.run(wait)
 
     async def wait() -> None:
-        with anyio.fail_after(2):
+        with anyio.fail_after(10):
             await ended.wait()
 
     async with serve({"endless": "EndlessOp()"}, EndlessOp) as server:

@@ -36,6 +36,15 @@ START = b"POST /echo HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
 
 @pytest.fixture
 async def server(serve):
+    """A server that waits for a request for longer than any test does."""
+    EchoOp.runs = 0
+    async with serve(FLOWS, EchoOp, keep_alive_timeout=60, body_timeout=60) as running:
+        yield running
+
+
+@pytest.fixture
+async def hasty(serve):
+    """A server that soon waits no more."""
     EchoOp.runs = 0
     async with serve(FLOWS, EchoOp, keep_alive_timeout=0.4, body_timeout=0.4) as running:
         yield running
@@ -290,15 +299,15 @@ async def test_a_body_with_a_clear_end_is_one_request_and_what_follows_is_the_ne
     assert EchoOp.runs == 1
 
 
-async def test_a_head_that_does_not_end_is_408(server):
+async def test_a_head_that_does_not_end_is_408(hasty):
     with anyio.fail_after(5):
-        answer = await server.exchange(b"GET /health HTTP/1.1\r\nHost: ")
+        answer = await hasty.exchange(b"GET /health HTTP/1.1\r\nHost: ")
 
     check_problem(answer, 408, "request_timeout")
 
 
-async def test_bytes_that_trickle_in_do_not_prolong_the_time_for_a_head(server):
-    async with await server.connect() as connection:
+async def test_bytes_that_trickle_in_do_not_prolong_the_time_for_a_head(hasty):
+    async with await hasty.connect() as connection:
         await connection.send(b"GET /health HTTP/1.1\r\n")
         answer = b""
         with anyio.fail_after(5):
@@ -310,21 +319,21 @@ async def test_bytes_that_trickle_in_do_not_prolong_the_time_for_a_head(server):
     check_problem(answer, 408, "request_timeout")
 
 
-async def test_a_silent_connection_is_closed_without_a_word(server):
+async def test_a_silent_connection_is_closed_without_a_word(hasty):
     with anyio.fail_after(5):
-        assert await server.exchange(b"") == b""
+        assert await hasty.exchange(b"") == b""
 
 
-async def test_an_idle_connection_is_closed_without_a_word(server):
+async def test_an_idle_connection_is_closed_without_a_word(hasty):
     with anyio.fail_after(5):
-        answer = await server.exchange(SMUGGLED)
+        answer = await hasty.exchange(SMUGGLED)
 
     assert answer.count(b"HTTP/1.1") == 1
     assert b"healthy" in answer
 
 
-async def test_a_body_that_trickles_in_is_408(server):
-    async with await server.connect() as connection:
+async def test_a_body_that_trickles_in_is_408(hasty):
+    async with await hasty.connect() as connection:
         await connection.send(START + b"Content-Length: 1000\r\n\r\n")
         answer = b""
         with anyio.fail_after(5):
@@ -342,7 +351,7 @@ async def test_a_request_that_is_cut_is_not_answered_and_starts_no_run(server, r
     async with await server.connect() as connection:
         await connection.send(request_)
         await connection.send_eof()
-        with anyio.fail_after(0.3), pytest.raises(anyio.EndOfStream):
+        with anyio.fail_after(5), pytest.raises(anyio.EndOfStream):
             await connection.receive()
 
     assert EchoOp.runs == 0
@@ -389,8 +398,7 @@ async def test_a_client_that_asks_first_is_refused_at_once_and_not_told_to_send(
     request = EXPECT.replace(old, new)
     if b"Content-Length" not in request:
         request += b"Content-Length: 100\r\n"
-    # Well before anybody would lose patience.
-    with anyio.fail_after(0.35):
+    with anyio.fail_after(5):
         answer = await server.exchange(request + b"\r\n")
 
     assert answer.startswith(b"HTTP/1.1 %d " % status)
@@ -433,7 +441,7 @@ async def test_a_request_may_come_in_pieces_of_any_size(server):
 
 
 async def test_bytes_that_went_wrong_anyhow_get_an_answer_or_an_end_and_nothing_else(
-    server, post, caplog
+    hasty, post, caplog
 ):
     draw = random.Random(7)
     requests = [request for request, _, _ in FAULTS.values() if len(request) < 1000]
@@ -443,7 +451,7 @@ async def test_bytes_that_went_wrong_anyhow_get_an_answer_or_an_end_and_nothing_
 
     async def try_one(request: bytes, *, leave: bool) -> None:
         answer = b""
-        async with await server.connect() as connection:
+        async with await hasty.connect() as connection:
             await connection.send(request)
             if leave:
                 await connection.send_eof()
@@ -452,7 +460,7 @@ async def test_bytes_that_went_wrong_anyhow_get_an_answer_or_an_end_and_nothing_
                     answer += await connection.receive()
         statuses.update(int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer))
 
-    await server.exchange(HEALTH)
+    await hasty.exchange(HEALTH)
     tasks_before = len(asyncio.all_tasks())
     for _ in range(5):
         async with anyio.create_task_group() as tasks:
