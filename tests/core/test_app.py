@@ -337,7 +337,7 @@ def test_the_blocking_twin_serves_several_threads_at_once() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(20)
 
     assert sorted(answers) == ["0", "1", "2", "3"]
 

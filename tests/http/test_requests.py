@@ -47,7 +47,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 async def server(serve):
-    async with serve(FLOWS, GreetOp, FailOp, max_body_bytes=1000, body_timeout=0.3) as running:
+    async with serve(FLOWS, GreetOp, FailOp, max_body_bytes=1000) as running:
         yield running
 
 
@@ -201,10 +201,11 @@ async def test_a_client_that_uploads_much_still_sees_why_it_was_refused(server):
     assert answer.startswith(b"HTTP/1.1 413")
 
 
-async def test_a_body_that_does_not_come_is_408(server):
+async def test_a_body_that_does_not_come_is_408(serve):
     head = b"POST /greet HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
-    with anyio.fail_after(5):
-        answer = await server.exchange(head + b"Content-Length: 100\r\n\r\n{")
+    async with serve(FLOWS, GreetOp, FailOp, body_timeout=0.3) as server:
+        with anyio.fail_after(5):
+            answer = await server.exchange(head + b"Content-Length: 100\r\n\r\n{")
 
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"request_timeout"' in answer

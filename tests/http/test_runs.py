@@ -215,7 +215,7 @@ async def test_an_unknown_run_is_a_problem(serve, client_of, method, path, run_i
 
 
 async def test_a_run_is_forgotten_some_time_after_its_end(serve, client_of):
-    replay = ReplaySettings(seconds=0.2)
+    replay = ReplaySettings(seconds=1)
     async with serve(flow("CountOp()"), *OPS, replay=replay) as server, client_of(server) as client:
         run_id = (await client.post("/demo", json={})).headers["X-Run-Id"]
         assert (await client.get(f"/runs/{run_id}")).status_code == 200
@@ -432,7 +432,7 @@ async def test_a_cut_stream_goes_on_where_it_was_cut(serve, client_of, gate):
 
 
 async def test_a_run_whose_reader_does_not_come_back_in_time_is_cancelled(serve, client_of, gate):
-    grace = {"on_disconnect": {"grace": 0.2}}
+    grace = {"on_disconnect": {"grace": 1}}
     async with serve(flow("CountOp(stop=2)", **grace), *OPS) as server, client_of(server) as client:
         run_id, _ = await cut_after(client, 1)
         assert server.app.runs

@@ -190,7 +190,7 @@ async def test_a_signal_lets_streams_finish_and_the_exit_code_is_0(tmp_path, num
 
         assert body.count(b'"answer"') == 10
         assert body.endswith(b"data:[DONE]\n\n")
-        assert await process.exit_code(within=5) == 0
+        assert await process.exit_code(within=15) == 0
         assert "Traceback" not in process.log
 
 
@@ -215,22 +215,25 @@ async def test_the_garbage_collector_is_called_less_often_unless_somebody_has_se
 
 
 async def test_an_idle_service_stops_at_once_also_with_open_connections(tmp_path):
-    async with started(tmp_path) as process, httpx.AsyncClient() as client:
+    async with (
+        started(tmp_path, keep_alive_timeout=60) as process,
+        httpx.AsyncClient() as client,
+    ):
         await client.get(f"{process.url}/health")
         async with await anyio.connect_tcp("127.0.0.1", process.port):
             process.signal()
 
-            assert await process.exit_code(within=4) == 0
+            assert await process.exit_code(within=15) == 0
 
 
 async def test_new_requests_get_503_while_the_service_drains(tmp_path):
     async with started(tmp_path) as process, httpx.AsyncClient() as client:
-        async with client.stream("POST", f"{process.url}/tick", json={}) as response:
+        async with client.stream("POST", f"{process.url}/long", json={}) as response:
             parts = response.aiter_bytes()
             await anext(parts)
             process.signal()
             refused = await client.get(f"{process.url}/health")
-            with anyio.fail_after(2):
+            with anyio.fail_after(20):
                 while refused.status_code != 503:
                     refused = await client.get(f"{process.url}/health")
 
@@ -252,7 +255,7 @@ async def test_runs_that_outlast_the_drain_fail_and_end_before_the_process(tmp_p
         *_, last, done = (line[5:] for line in body.split(b"\n") if line.startswith(b"data:"))
         assert json.loads(last)["metadata"]["code"] == "shutting_down"
         assert done == b"[DONE]"
-        assert await process.exit_code(within=3) == 0
+        assert await process.exit_code(within=15) == 0
         await process.logged("(tick|careful) ended")
 
 
@@ -262,7 +265,7 @@ async def test_one_signal_ends_a_process_whose_plugin_is_still_opening(tmp_path,
         await process.logged("opening\n")
         process.signal(number)
 
-        assert await process.exit_code(within=3) in {0, 128 + number}
+        assert await process.exit_code(within=15) in {0, 128 + number}
         await process.logged("opening ended")
         assert "Traceback" not in process.log
         assert "serving at" not in process.log
@@ -274,10 +277,11 @@ async def test_a_second_signal_ends_all_at_once(tmp_path):
             parts = response.aiter_bytes()
             await anext(parts)
             process.signal()
+            await process.logged("stopping: ")
             await anyio.sleep(0.3)
             process.signal()
 
-            assert await process.exit_code(within=1.5) == 130
+            assert await process.exit_code(within=15) == 130
         await process.logged("tick ended")
 
 
@@ -291,10 +295,11 @@ async def test_a_second_signal_ends_also_a_thread_that_hangs(tmp_path):
         tasks.start_soon(call, process.url)
         await process.logged("stubborn started")
         process.signal(signal.SIGINT)
+        await process.logged("stopping: ")
         await anyio.sleep(0.3)
         process.signal(signal.SIGINT)
 
-        assert await process.exit_code(within=2.5) == 130
+        assert await process.exit_code(within=15) == 130
 
 
 async def test_an_echo_of_the_first_signal_is_not_a_second_one(tmp_path):
@@ -303,12 +308,15 @@ async def test_an_echo_of_the_first_signal_is_not_a_second_one(tmp_path):
             body = b""
             async for data in response.aiter_bytes():
                 if not body:
+                    # It sees both at the same time, however busy the machine is.
+                    process.signal(signal.SIGSTOP)
                     process.signal()
                     process.signal(signal.SIGINT)
+                    process.signal(signal.SIGCONT)
                 body += data
 
         assert body.endswith(b"data:[DONE]\n\n")
-        assert await process.exit_code(within=5) == 0
+        assert await process.exit_code(within=15) == 0
 
 
 async def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path):
@@ -321,7 +329,7 @@ async def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path):
             await connection.receive()
             process.signal()
 
-            assert await process.exit_code(within=6) == 0
+            assert await process.exit_code(within=15) == 0
         await process.logged("flood ended")
 
 
@@ -352,7 +360,7 @@ async def test_it_runs_with_and_without_uvloop(tmp_path, uvloop):
         process.signal()
 
         assert body.endswith(b"data:[DONE]\n\n")
-        assert await process.exit_code(within=4) == 0
+        assert await process.exit_code(within=15) == 0
 
 
 def test_a_port_in_use_is_a_config_error_of_one_line(make_app):

@@ -383,7 +383,7 @@ async def test_the_second_ctrl_c_ends_all_at_once(service: Service) -> None:
         began = time.monotonic()
 
         assert await service.exit_code() == 130
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 15
     assert service.pids() == set()
 
 

@@ -54,23 +54,37 @@ def block_the_loop(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def of_ours(records: list[logging.LogRecord]) -> list[logging.LogRecord]:
+    """Leave out what a busy machine may cause: stalls of the loop where nothing blocks it."""
+    ours: list[logging.LogRecord] = []
+    stall = False
+    for record in records:
+        if "has been blocked" in record.getMessage():
+            stall = "block_the_loop(" in (record.stack_info or "")
+        if stall:
+            ours.append(record)
+    return ours
+
+
 async def test_a_stall_is_told_of_while_it_lasts_with_its_stack_and_again_when_it_is_over(warnings):
     stalls: list[int] = []
-    async with watching(Watchdog(0.1, stalled=lambda: stalls.append(len(warnings())))):
+    async with watching(Watchdog(0.1, stalled=lambda: stalls.append(len(of_ours(warnings()))))):
         await asyncio.sleep(0.1)
         block_the_loop(0.6)
-        during = warnings()
+        during = of_ours(warnings())
         await asyncio.sleep(0.2)
 
     assert len(during) == 1
     assert during[0].levelno == logging.WARNING
     assert during[0].getMessage().startswith("the event loop has been blocked for 0.")
     assert "block_the_loop(0.6)" in (during[0].stack_info or "")
-    (after,) = warnings()[1:]
+    (after,) = of_ours(warnings())[1:]
     told = re.fullmatch(r"the event loop goes on; it was blocked for (\S+) s", after.getMessage())
     assert told is not None
     assert 0.5 < float(told[1]) < 3
-    assert stalls == [0]
+    # Told before it is logged.
+    assert stalls[0] == 0
+    assert len(stalls) == sum("has been blocked" in each.getMessage() for each in warnings())
 
 
 async def test_each_stall_is_told_of_once(warnings):
@@ -80,9 +94,8 @@ async def test_each_stall_is_told_of_once(warnings):
             block_the_loop(0.3)
         await asyncio.sleep(0.1)
 
-    began = [record for record in warnings() if "has been blocked" in record.getMessage()]
-    ended = [record for record in warnings() if "goes on" in record.getMessage()]
-    assert (len(began), len(ended)) == (2, 2)
+    ended = ["goes on" in record.getMessage() for record in of_ours(warnings())]
+    assert ended == [False, True] * 2
 
 
 async def test_a_loop_that_only_waits_or_works_in_small_steps_is_not_told_of(warnings):
@@ -153,8 +166,8 @@ async def test_an_op_that_blocks_is_named_while_it_blocks(tmp_path: Path):
         httpx.AsyncClient(base_url=service.url, timeout=20) as client,
     ):
         response = await client.post("/block", json={"seconds": 1.5})
-        began = await service.record(lambda record: "has been blocked" in record["message"])
-        ended = await service.record(lambda record: "goes on" in record["message"])
+        began = await service.record(lambda record: "by op 'block_op'" in record["message"])
+        ended = await service.record(lambda record: blocked_seconds(record) > 1)
         metrics = (await client.get("/metrics")).text
         code = await service.exit_code()
 
@@ -163,9 +176,16 @@ async def test_an_op_that_blocks_is_named_while_it_blocks(tmp_path: Path):
     assert (began["run_id"], began["flow"]) == (run_id, "block")
     assert "time.sleep" in began["stack_info"]
     assert seconds(ended) - seconds(began) > 0.5
-    assert "flowcore_event_loop_stalls_total 1.0" in metrics
+    # Others there may be on a busy machine.
+    stalls = [record for record in service.records if "has been blocked" in record["message"]]
+    assert f"flowcore_event_loop_stalls_total {len(stalls)}.0" in metrics
     assert 'flowcore_event_loop_lag_seconds_bucket{le="1.0"}' in metrics
     assert code == 0
+
+
+def blocked_seconds(record: dict[str, Any]) -> float:
+    told = re.fullmatch(r".*goes on; it was blocked for (\S+) s", record["message"])
+    return float(told[1]) if told else 0.0
 
 
 def seconds(record: dict[str, Any]) -> float:

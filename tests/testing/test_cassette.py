@@ -330,13 +330,15 @@ async def test_a_reader_who_is_cancelled_while_the_model_is_silent_is_recorded()
             self, messages: Sequence[Message], tools: Sequence[Tool] | None = None, **params: Any
         ) -> AsyncGenerator[FlowStreamChunk, None]:
             yield FlowStreamChunk(chunk="a")
+            tasks.cancel_scope.cancel()
             await anyio.sleep_forever()
 
     silent = SilentLLM(ModelSettings(model_name="s"))
-    for make in (recorder, player):
-        with anyio.move_on_after(0.05) as scope:
-            await ask(make(silent))
-        assert scope.cancelled_caught
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, recorder(silent))
+    with anyio.move_on_after(0.05) as scope:
+        await ask(player(silent))
+    assert scope.cancelled_caught
     assert [str(chunk.chunk) for _, chunk in read(FILE)[0].chunks] == ["a"]
 
 
@@ -361,7 +363,7 @@ async def test_a_replay_is_fast_or_at_a_pace() -> None:
 
     assert await seconds(1) >= 0.09
     assert await seconds(2) >= 0.04
-    assert await seconds(0) < await seconds(1)
+    assert min([await seconds(0) for _ in range(3)]) < 0.09
 
 
 async def test_a_cassette_may_have_faults(echo: EchoLLM) -> None:

@@ -55,10 +55,10 @@ async def test_each_deadline_has_its_own_error(
 ):
     upstream.on("m", reply)
     with anyio.fail_after(5):
-        got, error = await text_and_failure(llm("m", **{f"{limit}_timeout": 0.1}))
+        got, error = await text_and_failure(llm("m", **{f"{limit}_timeout": 0.3}))
     assert (got, error.code) == (text, f"upstream_timeout_{limit}")
     assert f"{limit}_timeout" in str(error)
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         await upstream.requests[0].gone.wait()
     assert len(upstream.requests) == 1
 
@@ -66,7 +66,7 @@ async def test_each_deadline_has_its_own_error(
 async def test_data_resets_the_idle_time(upstream: Upstream, llm: MakeLLM):
     upstream.on("m", sse(Drip(event(delta("x")), interval=0.05)))
     with anyio.fail_after(5), pytest.raises(BackendError) as caught:
-        await llm(idle_timeout=0.5, total_timeout=1).achat(HELLO)
+        await llm(idle_timeout=1, total_timeout=2).achat(HELLO)
     assert caught.value.code == "upstream_timeout_total"
 
 
@@ -83,15 +83,15 @@ async def test_a_slow_reader_does_not_count_as_an_idle_upstream():
 async def test_the_total_timeout_spans_the_retries(upstream: Upstream, llm: MakeLLM):
     upstream.on("m", status(503, retry_after_ms="20"))
     with anyio.fail_after(5), pytest.raises(BackendError):
-        await llm(total_timeout=0.5, max_retries=100).achat(HELLO)
-    assert 2 < len(upstream.requests) < 30
+        await llm(total_timeout=1, max_retries=100).achat(HELLO)
+    assert 2 < len(upstream.requests) < 60
 
 
 async def test_no_connection_in_time_has_its_own_error(upstream: Upstream, llm: MakeLLM):
     # The stub does not answer a TLS handshake, which belongs to connecting.
     url = upstream.base_url.replace("http:", "https:")
     with anyio.fail_after(5):
-        model = llm(base_url=url, connect_timeout=0.1, max_retries=1)
+        model = llm(base_url=url, connect_timeout=0.3, max_retries=1)
         _, error = await text_and_failure(model)
     assert error.code == "upstream_timeout_connect"
     assert upstream.connections == 2
@@ -111,7 +111,7 @@ async def test_cancelling_closes_the_request_within_a_second(
         await upstream.arrived()
         cancelled_at = time.monotonic()
         tasks.cancel_scope.cancel()
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         await upstream.requests[0].gone.wait()
     assert (upstream.requests[0].gone_at or 0) - cancelled_at < 1
     assert upstream.open_connections == 0
@@ -122,7 +122,7 @@ async def test_closing_the_generator_closes_the_request(upstream: Upstream, llm:
     async with aclosing(llm().astream_chat(HELLO)) as chunks:
         async for _ in chunks:
             break
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         await upstream.requests[0].gone.wait()
     assert upstream.open_connections == 0
 
@@ -134,7 +134,7 @@ async def test_closing_in_a_cancelled_scope_closes_the_request(upstream: Upstrea
             async for _ in chunks:
                 scope.cancel()
                 break
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         await upstream.requests[0].gone.wait()
 
 
@@ -151,7 +151,7 @@ async def test_cancelled_requests_leave_the_pool_empty(upstream: Upstream, llm: 
 
 async def test_a_full_pool_is_told_apart(upstream: Upstream, llm: MakeLLM):
     upstream.on("m", sse(delta("a"), HANG))
-    model = llm(max_connections=1, connect_timeout=0.1)
+    model = llm(max_connections=1, connect_timeout=0.5)
     async with aclosing(model.astream_chat(HELLO)) as chunks:
         await anext(chunks)
         with anyio.fail_after(5):
@@ -183,7 +183,7 @@ async def test_an_upstream_that_never_ends_its_body_holds_nobody_up(
     upstream: Upstream, llm: MakeLLM
 ):
     upstream.on("m", sse(delta("Hello"), finish(), DONE, HANG))
-    with anyio.fail_after(2):
+    with anyio.fail_after(10):
         assert (await llm().achat(HELLO)).content == "Hello"
         await upstream.requests[0].gone.wait()
 
@@ -194,6 +194,6 @@ async def test_aclose_closes_the_connections(upstream: Upstream, llm: MakeLLM):
     await model.achat(HELLO)
     assert upstream.open_connections == 1
     await model.aclose()
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         await upstream.requests[0].gone.wait()
     await model.aclose()

@@ -162,7 +162,7 @@ async def test_a_hanging_upstream_ends_with_the_total_timeout(
 ):
     upstream.on("m", Reply((HANG,), status=0))
     with anyio.fail_after(5), pytest.raises(BackendError) as caught:
-        await embedding(total_timeout=0.1).embed(["a"])
+        await embedding(total_timeout=0.3).embed(["a"])
     assert caught.value.code == "upstream_timeout_total"
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         await upstream.requests[0].gone.wait()
