@@ -60,7 +60,7 @@ def running_nginx(folder: Path, site: str) -> Generator[int]:
     config.write_text(MAIN.format(folder=folder, user=user), encoding="utf-8")
     process = subprocess.Popen([program, "-p", str(folder), "-e", str(log), "-c", str(config)])
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             assert process.poll() is None, log.read_text(encoding="utf-8")
             assert time.monotonic() < deadline, "nginx does not answer"

@@ -107,7 +107,7 @@ async def test_parallel_branches_run_at_the_same_time() -> None:
 async def test_sync_ops_in_parallel_branches_run_at_the_same_time() -> None:
     import threading
 
-    barrier = threading.Barrier(3, timeout=5)
+    barrier = threading.Barrier(3, timeout=20)
 
     class MeetOp(BaseOp):
         def execute(self) -> None:

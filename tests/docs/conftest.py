@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from flowcore import C, Catalog
 from tests.chromium import OPTIONS, find_chromium
@@ -71,5 +71,6 @@ def build_site(folder: Path) -> None:
 def browser() -> Generator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=OPTIONS)
+        expect.set_options(timeout=30_000)  # other tests may keep the machine busy
         yield browser
         browser.close()

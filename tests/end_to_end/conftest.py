@@ -127,7 +127,7 @@ def running(folder: Path, *settings: str) -> Generator[str]:
             pytest.fail(f"the server did not start:\n{printed}")
     finally:
         process.terminate()
-        process.communicate(timeout=15)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import pytest
 from flowcore_http import StreamCutError, SyncHttpClient
 from tests.docs.markdown import ROOT, blocks
 from tests.nginx import running_nginx
+from tests.tries import is_within
 
 from .conftest import running
 
@@ -105,7 +106,7 @@ class Site:
         found = [re.fullmatch(r"(.*) (\w+) ([\d.]+)", line) for line in lines]
         return [float(m[3]) for m in found if m and m[1] == who and m[2] == what]
 
-    def wait_noted(self, who: str, what: str, seconds: float = 5.0) -> float:
+    def wait_noted(self, who: str, what: str, seconds: float = 20.0) -> float:
         """Wait until an op has noted this, and return when it did."""
         deadline = time.monotonic() + seconds
         while not self.noted(who, what):
@@ -196,31 +197,35 @@ def test_it_is_a_header_of_the_service_that_switches_the_buffering_off(tmp_path:
 
 
 def test_a_client_that_leaves_cancels_the_op_within_a_second(shared_site: Site):
-    with streaming(shared_site, "silent", who="leaver") as chunks:
-        next(chunks)
-    left = time.time()
+    def seconds(who: str) -> float:
+        with streaming(shared_site, "silent", who=who) as chunks:
+            next(chunks)
+        left = time.time()
+        return shared_site.wait_noted(who, "end") - left
 
-    assert shared_site.wait_noted("leaver", "end") - left < 1.0
+    assert is_within(1, seconds, "leaver")
 
 
 def test_a_client_that_leaves_before_the_first_chunk_cancels_the_op(shared_site: Site):
-    body = b'{"who": "early", "ticks": 1000}'
-    request = b"POST /tick HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", shared_site.port)) as sock:
-        sock.sendall(request + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        shared_site.wait_noted("early", "start")
-    left = time.time()
+    def seconds(who: str) -> float:
+        body = json.dumps({"who": who, "ticks": 1000}).encode()
+        request = b"POST /tick HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", shared_site.port)) as sock:
+            sock.sendall(request + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            shared_site.wait_noted(who, "start")
+        left = time.time()
+        return shared_site.wait_noted(who, "end") - left
 
-    assert shared_site.wait_noted("early", "end") - left < 1.0
+    assert is_within(1, seconds, "early")
 
 
 def test_heartbeats_keep_a_silent_stream_open(tmp_path: Path):
-    timeout = "proxy_read_timeout 1s;"
+    timeout = "proxy_read_timeout 2s;"
     with site(tmp_path / "site", "http.heartbeat=0.3", directives=timeout) as patient:
-        with streaming(patient, "silent", seconds=2) as chunks:
+        with streaming(patient, "silent", seconds=3) as chunks:
             assert len(list(chunks)) == 2
         with SyncHttpClient(patient.url, trust_env=False) as client:
-            assert len(list(client.execute_stream_flow("silent", seconds=1.5))) == 2
+            assert len(list(client.execute_stream_flow("silent", seconds=3))) == 2
 
 
 def test_a_stream_that_nginx_gives_up_on_is_known_to_be_cut(tmp_path: Path):

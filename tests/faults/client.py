@@ -30,14 +30,6 @@ def until(find: Callable[[], T | None], within: float = SECONDS, what: str = "")
     return found
 
 
-def is_within(seconds: float, measure: Callable[[str], float], key: str) -> bool:
-    """Tell whether one of three tries takes less than so many seconds.
-
-    A busy machine makes one of them late; a fault makes all of them so.
-    """
-    return any(measure(f"{key}-{number}") < seconds for number in range(3))
-
-
 class Told:
     """What a stream told from its beginning to its end; making it checks that it tells the truth.
 

@@ -13,13 +13,13 @@ from tests.faults.client import (
     RESET_ON_CLOSE,
     Stream,
     Told,
-    is_within,
     receive_all,
     until,
 )
 from tests.faults.conftest import Start
 from tests.faults.models import Models
 from tests.faults.server import Server, new_key
+from tests.tries import is_within
 
 LEAVE = [Stream.leave, Stream.reset, Stream.half_close]
 Leave = Callable[[Stream], None]

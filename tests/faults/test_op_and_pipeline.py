@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tests.faults.client import is_within, until
+from tests.faults.client import until
 from tests.faults.server import Server, new_key
+from tests.tries import is_within
 
 SEPARATORS = "a\nb\rc\r\nd\0e\x1bf\x7fg\u0085h\u2028i\u2029j\ufeffk\x0bl\x0cm\x1cn\x1do\x1ep"
 TEXTS = [

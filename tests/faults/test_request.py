@@ -9,8 +9,9 @@ import time
 import httpx
 import pytest
 
-from tests.faults.client import SECONDS, is_within, receive_all
+from tests.faults.client import SECONDS, receive_all
 from tests.faults.server import CANARY, Server
+from tests.tries import is_within
 
 JSON = b"Content-Type: application/json\r\n"
 

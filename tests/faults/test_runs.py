@@ -8,9 +8,10 @@ import time
 import httpx
 import pytest
 
-from tests.faults.client import Stream, Told, data_of, is_within, until
+from tests.faults.client import Stream, Told, data_of, until
 from tests.faults.conftest import Start
 from tests.faults.server import Server
+from tests.tries import is_within
 
 NO_RUN = "0" * 32
 

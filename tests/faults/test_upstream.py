@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from tests.faults.client import is_within, until
+from tests.faults.client import until
 from tests.faults.models import TEXT, Models
 from tests.faults.server import CANARY, Server
+from tests.tries import is_within
 
 
 def test_a_good_model_is_streamed_to_its_end(server: Server, key: str):

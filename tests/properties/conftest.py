@@ -112,7 +112,7 @@ def service_process(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servi
             pytest.fail(f"the server did not start:\n{''.join(log)}")
     finally:
         process.terminate()
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=60) == 0
         reader.join()
         process.stderr.close()
 

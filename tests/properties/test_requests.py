@@ -38,7 +38,7 @@ class _Received(io.BytesIO):
 def exchange(service: Service, request: bytes, *, half_close: bool = False) -> bytes:
     """Send bytes and return what comes until the server closes, which it has to do soon."""
     received = b""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as sock:
         with contextlib.suppress(ConnectionError):
             sock.sendall(request)
             if half_close:
