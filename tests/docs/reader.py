@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from dotenv import dotenv_values
 from flowcore import ConfigError, FlowApp, load_config
 from tests.nginx import PORT as NGINX
 from tests.nginx import running_nginx
+from tests.tools import find_tool, missing
 
 from .deployment import image_command, unit_command
 from .markdown import Block
@@ -186,12 +186,11 @@ class Reader:
             self.folder /= entered[1]
             os.chdir(self.folder)  # the fixture goes back
             return ""
-        # The tests must also pass on a machine that has Python, pip and git only; CI has both.
         for tool in ("bash", "curl"):
-            if tool in ("bash", command.split(maxsplit=1)[0]) and shutil.which(tool) is None:
-                pytest.skip(f"{tool} is not installed")
+            if tool in ("bash", command.split(maxsplit=1)[0]):
+                find_tool(tool, package=tool)
         if f":{NGINX}/" in command and not self._nginx_port:
-            pytest.skip("nginx is not installed")
+            missing("nginx is not installed", "install nginx-light")
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self._localised(command)],
             cwd=self.folder,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from flowcore_http import HttpClient
 from tests.plugins.openai.upstream import DONE, HANG, Upstream, delta, finish, sse, usage
+from tests.tools import find_tool
 
 from .conftest import Serve, run_script, write_env
 
@@ -81,9 +81,7 @@ async def test_the_keys_and_parameters_of_env_and_yaml_reach_the_model(env: Upst
 
 
 async def test_curl_shows_events_and_the_end_mark(env: Upstream, serve: Serve):
-    curl = shutil.which("curl")
-    if curl is None:
-        pytest.skip("curl is not installed")
+    curl = find_tool("curl", package="curl")
     async with serve(*STREAM) as url:
         result = await anyio.run_process(
             [

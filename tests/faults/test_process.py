@@ -154,7 +154,7 @@ def test_a_service_that_can_no_longer_write_its_log_goes_on(
 
 def test_deadlines_and_heartbeats_do_not_care_when_the_clock_is_set(start: Start, key: str):
     with start("imports=[fault_ops, leaping_clock]") as server:
-        told = server.run("trickle", key=key, count=3, pause=0.3)
+        told = server.run("trickle", key=key, count=3, pause=0.5)
         assert (told.text, told.code) == ("0 1 2 ", "")
         assert told.comments >= 3
         assert server.run("late_start", key=key).code == "first_chunk_timeout"

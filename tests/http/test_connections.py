@@ -467,3 +467,4 @@ if sys.platform == "linux":
             await connection.send(post("/flood"))
             await connection.receive()
         await service.logged(r"cancelled because of client\.")
+        assert service.log.count("cancelled because") == 1
