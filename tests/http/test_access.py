@@ -255,11 +255,14 @@ async def test_a_log_that_nobody_reads_holds_up_neither_the_service_nor_its_end(
                 await client.post("/fail", json={})
             await check(port)
             tasks.start_soon(hang, client)
-            await anyio.sleep(0.2)
-            for _ in range(2):
+            with anyio.fail_after(20):
+                while 'runs_running{flow="hang"} 1.0' not in (await client.get("/metrics")).text:
+                    await anyio.sleep(0.02)
                 service.process.send_signal(signal.SIGTERM)
+                while (await client.get("/ready")).is_success:
+                    await anyio.sleep(0.02)
                 await anyio.sleep(0.3)
-            with anyio.fail_after(5):
+                service.process.send_signal(signal.SIGTERM)
                 code = await service.process.wait()
 
     assert code == 130

@@ -26,7 +26,7 @@ class GreetOp(BaseAsyncOp):
     async def async_execute(self):
         for text in ("hello", " ", "world"):
             await self.context.add_stream_chunk(FlowStreamChunk(chunk=text))
-            await anyio.sleep(0.02)
+            await anyio.sleep(0.05)
 
 
 class FailOp(BaseAsyncOp):

@@ -537,7 +537,7 @@ async def test_it_runs_without_uvloop(tmp_path):
     (tmp_path / "uvloop.py").write_text("raise ImportError('not here')", encoding="utf-8")
     async with started(tmp_path) as service:
         one, other = await service.workers(2)
-        async with service.tick("tick", one) as stream, talking_to(service, other) as client:
+        async with service.tick("slow", one) as stream, talking_to(service, other) as client:
             about = await client.get(f"/runs/{stream.run}")
             service.signal()
             assert_finished(await stream.rest())
