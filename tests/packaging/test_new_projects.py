@@ -59,7 +59,7 @@ def test_the_commands_that_are_named_work_as_they_stand(workshop: Site, project:
         if command.startswith("flowcore config="):
             with serving(workshop, command.removeprefix("flowcore "), project.folder) as url:
                 assert "This answer" in ask(f"{url}/ask")
-                with urllib.request.urlopen(f"{url}/playground", timeout=10) as page:
+                with urllib.request.urlopen(f"{url}/playground", timeout=60) as page:
                     assert page.status == 200
         else:
             name, *arguments = shlex.split(command)
@@ -75,5 +75,5 @@ def test_the_project_passes_its_own_lint_format_and_types(workshop: Site, projec
 def ask(url: str) -> str:
     body = json.dumps({"query": "Why is the sky blue?"}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         return response.read().decode()
