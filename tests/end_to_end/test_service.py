@@ -149,8 +149,9 @@ async def test_a_failing_model_gives_one_error_chunk(env: Upstream, serve: Serve
 
 async def test_the_same_yaml_serves_a_real_model(serve: Serve):
     real = ("llm.default.backend=llamacpp", "llm.default.model_name=smollm2")
-    short = "llm.default.params.max_tokens=24"
-    async with serve(*STREAM, *real, short) as url, HttpClient(url) as client:
+    # Several threads of the engine wait for each other, for long where other tests run beside it.
+    small = ("llm.default.params.max_tokens=24", "llm.default.params.n_threads=1")
+    async with serve(*STREAM, *real, *small) as url, HttpClient(url) as client:
         stream = client.execute_stream_flow("demo_stream_http_flow", query="What is a cat?")
         chunks = [chunk async for chunk in stream]
     assert len(chunks) > 5
