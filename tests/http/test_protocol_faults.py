@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 import pytest
 
@@ -61,6 +62,34 @@ def check_problem(answer: bytes, status: int, code: str = "") -> dict[str, Any]:
     assert problem["status"] == status
     assert problem["code"] == (code or problem["code"])
     return problem
+
+
+async def rest_of(connection: anyio.abc.SocketStream) -> bytes:
+    """Return what comes until the server closes."""
+    answer = b""
+    with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while True:
+            answer += await connection.receive()
+    return answer
+
+
+async def answers_to(server, splits: list[list[bytes]]) -> list[bytes]:
+    """Send requests, each piece by piece and over a connection of its own."""
+    answers: list[bytes] = []
+
+    async def send(pieces: list[bytes]) -> None:
+        async with await server.connect() as connection:
+            with suppress(anyio.BrokenResourceError):
+                for piece in filter(None, pieces):
+                    await connection.send(piece)
+                    await anyio.lowlevel.checkpoint()
+            answers.append(await rest_of(connection))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for pieces in splits:
+                tasks.start_soon(send, pieces)
+    return answers
 
 
 WEBSOCKET = (
@@ -163,6 +192,20 @@ async def test_every_server_tells_of_a_fault_in_the_same_words(server, fault):
     assert check_problem(answer, 400)["detail"] == TOLD[fault]
 
 
+@pytest.mark.parametrize(
+    ("request_", "detail"),
+    [
+        (b"nonsense\r\n", NO_LINE),
+        (b"GET / HTTP/1.1\r\nno Host:\r\nHost: t\r\n\r\n", NO_FIELD),
+    ],
+)
+async def test_what_is_wrong_is_told_at_once_and_for_what_it_is(server, request_, detail):
+    with anyio.fail_after(5):
+        answer = await server.exchange(request_)
+
+    assert check_problem(answer, 400, "bad_request")["detail"] == detail
+
+
 async def test_a_wrong_version_is_told_even_if_more_is_wrong_below_it(server):
     with anyio.fail_after(5):
         answer = await server.exchange(b"GET /health HTTP/2.0\r\nno colon\r\n\r\n")
@@ -229,6 +272,39 @@ AMBIGUOUS: dict[str, tuple[bytes, bytes]] = {
     "bare LF after a chunk": (b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\n0\r\n\r\n"),
     "huge chunk size": (b"Transfer-Encoding: chunked\r\n", b"1" * 40 + b"\r\n{}\r\n0\r\n\r\n"),
     "LF in an extension": (b"Transfer-Encoding: chunked\r\n", b"2;\nx\r\n{}\r\n0\r\n\r\n"),
+    "LF for the last line": (b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n0\r\n\n"),
+    "LF after the last chunk": (b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n0\n\r\n"),
+    "LF in a body without content": (b"Transfer-Encoding: chunked\r\n", b"0\r\n\n"),
+    "only LF": (b"Transfer-Encoding: chunked\r\n", b"2\n{}\n0\n\n"),
+    "LF after a trailer": (b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n0\r\nX: y\n\r\n"),
+    "LF and LF after it": (b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n0\r\nX: y\n\n"),
+    "LF within trailers": (
+        b"Transfer-Encoding: chunked\r\n",
+        b"2\r\n{}\r\n0\r\nX: y\nZ: z\r\n\r\n",
+    ),
+    "CR for the last line": (b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n0\r\n\r\r\n"),
+    "CR within a trailer": (
+        b"Transfer-Encoding: chunked\r\n",
+        b"2\r\n{}\r\n0\r\nX: y\rZ: z\r\n\r\n",
+    ),
+    "folded trailer": (
+        b"Transfer-Encoding: chunked\r\n",
+        b"2\r\n{}\r\n0\r\nX: y\r\n z\r\n\r\n",
+    ),
+    "CR in an extension": (b"Transfer-Encoding: chunked\r\n", b"2;a\rb\r\n{}\r\n0\r\n\r\n"),
+    "NUL in an extension": (b"Transfer-Encoding: chunked\r\n", b"2;a\0\r\n{}\r\n0\r\n\r\n"),
+    "empty extension": (b"Transfer-Encoding: chunked\r\n", b"2;\r\n{}\r\n0\r\n\r\n"),
+    "extension without end": (
+        b"Transfer-Encoding: chunked\r\n",
+        b'2;a="b\r\n{}\r\n0\r\n\r\n',
+    ),
+    "space after a chunk size": (b"Transfer-Encoding: chunked\r\n", b"2 \r\n{}\r\n0\r\n\r\n"),
+    "space before a chunk size": (b"Transfer-Encoding: chunked\r\n", b" 2\r\n{}\r\n0\r\n\r\n"),
+    "no chunk size": (b"Transfer-Encoding: chunked\r\n", b"\r\n2\r\n{}\r\n0\r\n\r\n"),
+    "long extension": (
+        b"Transfer-Encoding: chunked\r\n",
+        b"2;" + b"a" * 70_000 + b"\r\n{}\r\n0\r\n\r\n",
+    ),
     "bad trailer": (b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n0\r\nno colon\r\n\r\n"),
 }
 
@@ -250,6 +326,41 @@ async def test_a_body_with_an_unclear_end_is_refused_and_what_follows_is_not_ans
     assert answer.count(b"HTTP/1.1") == 1
     assert b"healthy" not in answer
     assert EchoOp.runs == 0
+
+
+BROKEN_CHUNKS = [
+    kind
+    for kind, (fields, body) in AMBIGUOUS.items()
+    if fields == b"Transfer-Encoding: chunked\r\n" and len(body) < 50
+]
+
+
+@pytest.mark.parametrize("kind", BROKEN_CHUNKS)
+async def test_a_fault_in_a_body_in_chunks_is_400_wherever_it_is_split(server, kind):
+    fields, body = AMBIGUOUS[kind]
+    head = START + fields + b"\r\n"
+    whole = body + SMUGGLED
+    splits = [[whole[:place], whole[place:]] for place in range(len(body) + 1)]
+    splits.append([whole[place : place + 1] for place in range(len(whole))])
+
+    answers = await answers_to(server, [[head, *pieces] for pieces in splits])
+
+    assert len(answers) == len(splits)
+    for answer in answers:
+        check_problem(answer, 400, "bad_request")
+        assert answer.count(b"HTTP/1.1") == 1
+    assert EchoOp.runs == 0
+
+
+async def test_too_many_fields_after_a_body_are_431(server):
+    trailers = b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 3000 + b"\r\n"
+    with anyio.fail_after(5):
+        answer = await server.exchange(
+            START + b"Transfer-Encoding: chunked\r\n\r\n" + trailers + SMUGGLED
+        )
+
+    check_problem(answer, 431, "headers_too_large")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 async def test_http_1_0_has_no_chunked_bodies(server):
@@ -279,7 +390,7 @@ ONE_REQUEST: dict[str, tuple[bytes, bytes]] = {
 }  # fmt: skip
 
 
-REFUSED = {"hypercorn": set[str](), "uvicorn": {"the same length twice", "trailers"}}
+REFUSED = {"hypercorn": set[str](), "uvicorn": {"the same length twice"}}
 """Which of them a server is strict about."""
 
 
@@ -297,6 +408,22 @@ async def test_a_body_with_a_clear_end_is_one_request_and_what_follows_is_the_ne
     assert b'"answer":"this"' in answer
     assert b"healthy" in answer
     assert EchoOp.runs == 1
+
+
+@pytest.mark.parametrize("kind", ["chunk extensions", "trailers", "a request as the body"])
+async def test_what_follows_a_body_is_the_next_request_wherever_the_bytes_are_split(server, kind):
+    fields, body = ONE_REQUEST[kind]
+    whole = START + fields + b"\r\n" + body + HEALTH
+    splits = [[whole[:place], whole[place:]] for place in range(len(START), len(whole))]
+    splits.append([whole[place : place + 1] for place in range(len(whole))])
+
+    answers = await answers_to(server, splits)
+
+    assert len(answers) == len(splits)
+    for answer in answers:
+        assert re.findall(rb"HTTP/1\.1 (\d+)", answer) == [b"200", b"200"]
+        assert b'"answer":"this"' in answer
+        assert answer.endswith(b'{"status":"healthy"}')
 
 
 async def test_a_head_that_does_not_end_is_408(hasty):
@@ -432,10 +559,8 @@ async def test_a_request_may_come_in_pieces_of_any_size(server):
             for start in range(0, len(request), size):
                 await connection.send(request[start : start + size])
                 await anyio.lowlevel.checkpoint()
-            answer = b""
-            with anyio.fail_after(5), suppress(anyio.EndOfStream):
-                while True:
-                    answer += await connection.receive()
+            with anyio.fail_after(5):
+                answer = await rest_of(connection)
         assert b'"answer":"this"' in answer
     assert EchoOp.runs == 5
 
@@ -450,14 +575,12 @@ async def test_bytes_that_went_wrong_anyhow_get_an_answer_or_an_end_and_nothing_
     statuses: set[int] = set()
 
     async def try_one(request: bytes, *, leave: bool) -> None:
-        answer = b""
         async with await hasty.connect() as connection:
             await connection.send(request)
             if leave:
                 await connection.send_eof()
-            with anyio.fail_after(5), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-                while True:
-                    answer += await connection.receive()
+            with anyio.fail_after(5):
+                answer = await rest_of(connection)
         statuses.update(int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer))
 
     await hasty.exchange(HEALTH)

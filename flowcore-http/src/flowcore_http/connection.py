@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from flowcore_http.accepting import LOST_SECONDS, fault_beyond_the_limit, reason_of_loss
 from flowcore_http.answer import Answer, head_of_response, scope_of
+from flowcore_http.chunked import ChunkedBody
 from flowcore_http.exchange import LINGER_SECONDS
 from flowcore_http.patience import Patience
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
-from flowcore_http.raw_head import RequestHead
-from flowcore_http.request_head import MAX_PIPELINED_BYTES, Head
+from flowcore_http.raw_head import RequestHead, fault_of_part, head_of
+from flowcore_http.request_head import MAX_PIPELINED_BYTES, Head, fault_of_lines
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
 
+_END = b"\r\n\r\n"
 _CONTINUE = b"100-continue"
 _BRIEF_SECONDS = 1.0
 
@@ -80,6 +82,7 @@ class Connection:
         *(
             "_ahead",
             "_answer",
+            "_chunks",
             "_is_head",
             "_linger_timer",
             "_patience",
@@ -108,7 +111,8 @@ class Connection:
         self._writable: asyncio.Event | None = None
         # Of the body: whether there is more to come, and how much, if that is known.
         self._receiving = False
-        self._remaining: int | None = 0
+        self._remaining = 0
+        self._chunks: ChunkedBody | None = None
         self._patience = Patience(loop, rules.keep_alive_timeout, self._give_up)
         self._linger_timer: asyncio.TimerHandle | None = None
 
@@ -183,11 +187,50 @@ class Connection:
 
     def _take_head(self, data: bytes) -> bytes:
         """Take a head, if it is all there, and return what follows it."""
+        end = data.find(_END) + len(_END)
+        is_whole = end >= len(_END)
+        received = data[:end] if is_whole else data
+        parsed = fault_of_lines(received)
+        if is_whole and parsed is None:
+            parsed = self._parse(received)
+        if isinstance(parsed, RequestHead):
+            self._patience.end()
+            if (problem := self._begin(parsed)) is not None:
+                self._ahead = data[end:]
+        else:
+            self._ahead = data
+            head = head_of(received)
+            self._is_head = head is not None and head.method == b"HEAD"
+            problem = fault_of_part(received, head, is_whole=is_whole) or parsed
+        if problem is not None:
+            self.refuse(problem)
+        return data[end:] if is_whole else b""
+
+    def _parse(self, received: bytes) -> RequestHead | HttpProblem | None:
+        """Return what a whole head says, or why it is none; None if its first line tells."""
         raise NotImplementedError
 
     def _take_body(self, data: bytes) -> bytes:
         """Take what belongs to the body, and return what follows it."""
-        raise NotImplementedError
+        if self._chunks is None:
+            content, rest = data[: self._remaining], data[self._remaining :]
+            self._remaining -= len(content)
+            is_whole = not self._remaining
+        else:
+            content, rest = self._chunks.take(data)
+            is_whole = self._chunks.is_whole
+            if self._chunks.problem is not None:
+                self.refuse(self._chunks.problem)
+                return b""
+        if self._answer is not None:
+            if content:
+                self._answer.feed(content)
+            if is_whole:
+                self._answer.end_request()
+        if is_whole:
+            self._receiving = False
+            self._chunks = None
+        return rest
 
     def _give_up(self) -> None:
         if self._ahead:
@@ -203,7 +246,9 @@ class Connection:
         """Have the app answer, or return why not."""
         fields = dict(head.headers)
         is_chunked = b"transfer-encoding" in fields
-        self._remaining = None if is_chunked else int(fields.get(b"content-length", b"0"))
+        self._chunks = ChunkedBody() if is_chunked else None
+        self._remaining = 0 if is_chunked else int(fields.get(b"content-length", b"0"))
+        self._receiving = is_chunked or self._remaining > 0
         self._is_head = head.method == b"HEAD"
         if (problem := self._rules.check(head)) is not None:
             return problem
@@ -228,13 +273,9 @@ class Connection:
         scope = scope_of(self, head)
         answer.task = self._task = self.loop.create_task(answer.run(self._rules.app, scope))
         self._rules.running.add(self._task)
+        if not self._receiving:
+            answer.end_request()
         return None
-
-    def _end_request(self) -> None:
-        """Take note that a request is whole."""
-        self._receiving = False
-        if self._answer is not None:
-            self._answer.end_request()
 
     def finish(self, task: asyncio.Task[None] | None) -> None:
         """Let go of a task in which the app has answered."""
@@ -259,8 +300,9 @@ class Connection:
         """Answer without the app, if there is no answer yet, and close the connection."""
         if self._answer is None or self._answer.is_silent:
             content = problem.content()
-            fields = [(k.lower().encode(), v.encode()) for k, v in problem.all_headers().items()]
-            fields += [(b"content-length", b"%d" % len(content)), (b"connection", b"close")]
+            headers = problem.all_headers()
+            headers |= {"Content-Length": str(len(content)), "Connection": "close"}
+            fields = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
             head = head_of_response(problem.status, fields)
             self.transport.write(head if self._is_head else head + content)
             self._rules.refused(problem)

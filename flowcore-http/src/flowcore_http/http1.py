@@ -1,4 +1,4 @@
-"""One connection: Hypercorn's, its requests parsed by h11, with the faults mended.
+"""One connection: Hypercorn's, its heads parsed by h11, with the faults mended.
 
 This is the only module that knows how Hypercorn works inside.
 
@@ -18,16 +18,9 @@ from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]
 
 from flowcore_http.connection import Connection, Rules
-from flowcore_http.raw_head import RequestHead, fault_of_part, head_of
-from flowcore_http.request_head import (
-    MAX_HEAD_BYTES,
-    fault_of_lines,
-    fault_of_parse,
-    fault_of_size,
-    unclear_body,
-)
-
-_END = b"\r\n\r\n"
+from flowcore_http.problem import HttpProblem
+from flowcore_http.raw_head import RequestHead
+from flowcore_http.request_head import fault_of_parse
 
 
 class Http1Server(TCPServer):
@@ -74,72 +67,23 @@ class Http1Connection(Connection):
         unread: Set when the app has taken what it was given too much of; None if it was not.
     """
 
-    __slots__ = ("_parser", "unread")
+    __slots__ = ("unread",)
 
     def __init__(self, rules: Rules, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(rules, loop)
         self.unread: asyncio.Event | None = None
-        self._parser: h11.Connection | None = None
 
-    def _take_head(self, data: bytes) -> bytes:
-        end = data.find(_END) + len(_END)
-        is_whole = end >= len(_END)
-        received = data[:end] if is_whole else data
-        event = parser = None
-        problem = fault_of_lines(received)
-        if problem is None:
-            parser = h11.Connection(h11.SERVER, MAX_HEAD_BYTES)
-            parser.receive_data(received)
-            try:
-                event = parser.next_event()
-            except h11.RemoteProtocolError as error:
-                # What is wrong with the first line counts, whatever the parser found below it.
-                problem = fault_of_part(received, head_of(received), is_whole=is_whole)
-                problem = problem or fault_of_parse(error)
-                error.__traceback__ = None  # it would hold this connection
-        if not isinstance(event, h11.Request):
-            self._ahead = data
-        else:
-            self._patience.end()
-            headers = [(name.lower(), value) for name, value in event.headers.raw_items()]
-            head = RequestHead(event.method, event.target, event.http_version, headers)
-            problem = self._begin(head)
-            self._receiving = self._remaining != 0
-            self._parser = parser if self._remaining is None else None
-        if problem is not None:
-            self.refuse(problem)
-        elif event is not None and not self._receiving:
-            self._end_request()
-        return data[end:] if is_whole else b""
-
-    def _take_body(self, data: bytes) -> bytes:
-        if self._remaining is None:
-            return self._take_chunks(data)
-        taken = data[: self._remaining]
-        self._remaining -= len(taken)
-        if self._answer is not None:
-            self._answer.feed(taken)
-        if not self._remaining:
-            self._end_request()
-        return data[len(taken) :]
-
-    def _take_chunks(self, data: bytes) -> bytes:
-        parser = self._parser
-        assert parser is not None  # noqa: S101 - for the type checker
-        parser.receive_data(data)
+    def _parse(self, received: bytes) -> RequestHead | HttpProblem:
+        parser = h11.Connection(h11.SERVER)
+        parser.receive_data(received)
         try:
-            while isinstance(event := parser.next_event(), h11.Data):
-                if self._answer is not None:
-                    self._answer.feed(event.data)
+            event = parser.next_event()
         except h11.RemoteProtocolError as error:
-            is_long = error.error_status_hint == 431
-            self.refuse(fault_of_size(parser.trailing_data[0]) if is_long else unclear_body())
             error.__traceback__ = None  # it would hold this connection
-            return b""
-        if not isinstance(event, h11.EndOfMessage):
-            return b""
-        self._end_request()
-        return parser.trailing_data[0]
+            return fault_of_parse(error)
+        assert isinstance(event, h11.Request)  # noqa: S101 - for the type checker
+        headers = [(name.lower(), value) for name, value in event.headers.raw_items()]
+        return RequestHead(event.method, event.target, event.http_version, headers)
 
     def lose(self, exc: Exception | None = None) -> None:
         """Let go of the request in progress, for the client has left."""

@@ -1,4 +1,4 @@
-"""The bytes of the head of a request, before and beside a parser that takes the rest of them."""
+"""The bytes of the head of a request, beside a parser."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import NamedTuple
 from flowcore_http.problem import HttpProblem
 from flowcore_http.request_head import (
     MAX_HEAD_BYTES,
-    Head,
-    fault_of_fields,
-    fault_of_host_or_coding,
     fault_of_line,
     fault_of_lines,
     fault_of_size,
@@ -18,7 +15,6 @@ from flowcore_http.request_head import (
 )
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
-_UPGRADE = re.compile(rb"(?i)\r\nupgrade:([^\r\n]*)(?=\r\n)")
 _SPACE = 0x20
 
 
@@ -40,7 +36,7 @@ def head_of(received: bytes) -> RequestHead | None:
 def fault_of_part(
     received: bytes, head: RequestHead | None, *, is_whole: bool
 ) -> HttpProblem | None:
-    """Return what is wrong with a head before its fields are parsed, or None.
+    """Return what is wrong with a head, without regard to its fields, or None.
 
     Args:
         received: As much of it as has come.
@@ -56,19 +52,3 @@ def fault_of_part(
     if problem is None and not is_whole and len(received) > MAX_HEAD_BYTES:
         problem = fault_of_size(received)
     return problem
-
-
-def fault_of_whole(head: Head) -> HttpProblem | None:
-    """Return what is wrong with a head all of which was parsed, or None."""
-    return fault_of_fields(head) or fault_of_host_or_coding(head)
-
-
-def without_upgrade(received: bytes, head: RequestHead) -> bytes:
-    """Return a whole head without the fields ``Upgrade``, which are put into ``head``.
-
-    A parser would take what follows for another protocol, and not for a body.
-    """
-    if b"pgrade" not in received.lower():
-        return received
-    head.headers.extend((b"upgrade", value.strip()) for value in _UPGRADE.findall(received))
-    return _UPGRADE.sub(b"", received)

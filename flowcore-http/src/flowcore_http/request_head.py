@@ -25,7 +25,7 @@ MAX_PIPELINED_BYTES = 64 * 1024
 
 
 class Head(Protocol):
-    """The head of a request; a ``h11.Request`` is one."""
+    """The head of a request."""
 
     @property
     def method(self) -> bytes:
@@ -49,8 +49,13 @@ class Head(Protocol):
 
 
 def fault_of_head(head: Head) -> HttpProblem | None:
-    """Return what is wrong with a request, or None."""
+    """Return what is wrong with a request that h11 takes, or None."""
     return fault_of_line(head) or fault_of_fields(head)
+
+
+def fault_of_whole(head: Head) -> HttpProblem | None:
+    """Return what is wrong with a request that httptools takes, or None."""
+    return fault_of_head(head) or _fault_of_host_or_coding(head)
 
 
 def fault_of_lines(received: bytes) -> HttpProblem | None:
@@ -75,7 +80,7 @@ def fault_of_parse(error: Exception) -> HttpProblem:
     Args:
         error: What the parser said.
     """
-    said = str(error)
+    said = str(error).partition(": bytearray")[0]  # h11 quotes what it read
     if "Host:" in said:
         return bad_host()
     if "Transfer-Encoding" in said:
@@ -83,11 +88,6 @@ def fault_of_parse(error: Exception) -> HttpProblem:
     if "Content-Length" in said:
         return malformed("its Content-Length is not one whole number")
     return malformed("a header field is not a name, a colon and a value")
-
-
-def unclear_body() -> HttpProblem:
-    """Return the problem of a body that does not end where its head says that it does."""
-    return malformed("the end of its body is not clear")
 
 
 def bad_host() -> HttpProblem:
@@ -105,7 +105,7 @@ def fault_of_size(received: bytes) -> HttpProblem:
     """Return the problem that tells what is too long in a head that has not ended."""
     if b"\n" not in received:
         return _uri_too_long()
-    return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
+    return headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
 
 
 def fault_of_line(head: Head) -> HttpProblem | None:
@@ -131,10 +131,10 @@ def fault_of_fields(head: Head) -> HttpProblem | None:
     """Return what is wrong with the header fields, or None."""
     fields = head.headers
     if len(fields) > MAX_FIELDS:
-        return _headers_too_large(f"There are more than {MAX_FIELDS} header fields.")
+        return headers_too_large(f"There are more than {MAX_FIELDS} header fields.")
     size = len(head.target) + 4 * len(fields) + len(b"".join(chain.from_iterable(fields)))
     if size > MAX_HEAD_BYTES:
-        return _headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
+        return headers_too_large(f"The header fields have more than {MAX_HEAD_BYTES} bytes.")
     names = dict(fields)
     if b"transfer-encoding" in names:
         # Both are signs that somebody on the way may take the body for a request of its own.
@@ -150,7 +150,7 @@ def fault_of_fields(head: Head) -> HttpProblem | None:
     return None
 
 
-def fault_of_host_or_coding(head: Head) -> HttpProblem | None:
+def _fault_of_host_or_coding(head: Head) -> HttpProblem | None:
     """Return what is wrong with the host or the transfer coding, or None; h11 sees to that itself.
 
     Sources: RFC 9112, sections 3.2 and 6.1.
@@ -183,5 +183,6 @@ def _uri_too_long() -> HttpProblem:
     return HttpProblem(414, "uri_too_long", detail)
 
 
-def _headers_too_large(detail: str) -> HttpProblem:
+def headers_too_large(detail: str) -> HttpProblem:
+    """Return the problem of a request with more fields than are accepted."""
     return HttpProblem(431, "headers_too_large", detail)

@@ -19,21 +19,13 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flowcore_http.connection import Connection, Rules
-from flowcore_http.empty_lines import EmptyLines
 from flowcore_http.problem import HttpProblem
-from flowcore_http.raw_head import RequestHead, fault_of_part, head_of, without_upgrade
-from flowcore_http.request_head import (
-    MAX_HEAD_BYTES,
-    fault_of_parse,
-    fault_of_size,
-    unclear_body,
-)
+from flowcore_http.raw_head import RequestHead, head_of
+from flowcore_http.request_head import fault_of_parse
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
-
-_END = b"\r\n\r\n"
 
 
 class Http1Protocol(Connection, HttpToolsProtocol):
@@ -47,11 +39,14 @@ class Http1Protocol(Connection, HttpToolsProtocol):
         loop: The event loop.
     """
 
-    __slots__ = ("_closed", "_fault", "_framing_bytes", "_head", "_lines", "_paused")
+    __slots__ = ("_closed", "_head", "_paused")
 
     # The parser need not call these.
     on_message_begin: Any = None
     on_url: Any = None
+    on_headers_complete: Any = None
+    on_body: Any = None
+    on_message_complete: Any = None
 
     def __init__(
         self,
@@ -63,14 +58,11 @@ class Http1Protocol(Connection, HttpToolsProtocol):
     ) -> None:
         HttpToolsProtocol.__init__(self, config, state, {}, loop)
         Connection.__init__(self, rules, loop)
+        self.parser: Any = None  # there is a new one for each head
         del self.pipeline  # which is kept in bytes here; an empty deque is large
         self._closed = closed
         self._paused = False
         self._head: RequestHead | None = None
-        self._fault: HttpProblem | None = None
-        # Where a body in chunks can end, and how much came that was none of its content.
-        self._lines = EmptyLines()
-        self._framing_bytes = 0
 
     # --- what the transport tells ---
 
@@ -105,87 +97,23 @@ class Http1Protocol(Connection, HttpToolsProtocol):
 
     # --- from bytes to requests ---
 
-    def _take_head(self, data: bytes) -> bytes:
-        """Take a head, if it is all there, and return what follows it."""
-        end = data.find(_END) + len(_END)
-        is_whole = end >= len(_END)
-        received = data[:end] if is_whole else data
+    def _parse(self, received: bytes) -> RequestHead | HttpProblem | None:
         head = self._head = head_of(received)
-        problem = fault_of_part(received, head, is_whole=is_whole)
-        if problem is None and is_whole and head is not None:
-            self._patience.end()
-            self._receiving = True
-            problem = self._feed(without_upgrade(received, head))
-        if problem is not None or not is_whole:
-            self._ahead = data
-        if problem is not None:
-            self._is_head = head is not None and head.method == b"HEAD"
-            self.refuse(problem)
-        return data[end:] if is_whole else b""
-
-    def _take_body(self, data: bytes) -> bytes:
-        """Take what belongs to the body, and return what follows it."""
-        if self._remaining is None:
-            return self._take_chunks(data)
-        taken = data[: self._remaining]
-        self._remaining -= len(taken)
-        problem = self._feed(taken)
-        if problem is None and self._receiving != bool(self._remaining):
-            problem = unclear_body()
-        if problem is not None:
-            self.refuse(problem)
-        return data[len(taken) :]
-
-    def _take_chunks(self, data: bytes) -> bytes:
-        # The parser does not tell where a body ended, so it gets no further than it can end.
-        taken = 0
-        for piece in self._lines.cut(data):
-            self._framing_bytes += len(piece)
-            problem = self._feed(piece)
-            if problem is None and self._framing_bytes > MAX_HEAD_BYTES:
-                problem = fault_of_size(_END)
-            if problem is not None:
-                self.refuse(problem)
-            taken += len(piece)
-            if self.over or not self._receiving:
-                break
-        return data[taken:]
-
-    def _feed(self, data: bytes | memoryview) -> HttpProblem | None:
-        in_head = self._head is not None
+        if head is None:
+            return None
         try:
-            self.parser.feed_data(data)  # pyright: ignore[reportOptionalMemberAccess]
-        except httptools.HttpParserCallbackError as error:
-            raise error.__context__ or error from None
+            httptools.HttpRequestParser(self).feed_data(received)
+        except httptools.HttpParserUpgrade:
+            pass  # what follows is a body all the same
         except httptools.HttpParserInvalidMethodError:
             return HttpProblem(501, "not_implemented", "There is no such method.")
         except httptools.HttpParserError as error:
-            return fault_of_parse(error) if in_head else unclear_body()
-        return self._fault
-
-    # --- what the parser tells ---
+            return fault_of_parse(error)
+        finally:
+            self._head = None
+        return head
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of a head."""
-        # The fields that follow a body in chunks are dropped.
-        if self._head is not None:
-            self._head.headers.append((name.lower(), value.rstrip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        """Begin to answer, or refuse to."""
         assert self._head is not None  # noqa: S101 - for the type checker
-        head, self._head = self._head, None
-        self._fault = self._begin(head)
-        if self._remaining is None:
-            self._lines = EmptyLines()
-            self._framing_bytes = 0
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
-        self._framing_bytes = 0
-        if self._answer is not None:
-            self._answer.feed(body)
-
-    def on_message_complete(self) -> None:
-        """Take note that a request is whole."""
-        self._end_request()
+        self._head.headers.append((name.lower(), value.rstrip(b" \t")))

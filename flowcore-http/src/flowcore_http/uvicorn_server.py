@@ -25,7 +25,7 @@ from flowcore_http.access import note_refusal
 from flowcore_http.connection import Rules, brief
 from flowcore_http.problem import HttpProblem
 from flowcore_http.quart_connection import entry_of
-from flowcore_http.raw_head import fault_of_whole
+from flowcore_http.request_head import fault_of_whole
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
