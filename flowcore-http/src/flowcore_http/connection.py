@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flowcore_http.accepting import LOST_SECONDS, fault_beyond_the_limit, reason_of_loss
+from flowcore_http.accepting import LOST_SECONDS, reason_of_loss
 from flowcore_http.answer import Answer, head_of_response, scope_of
 from flowcore_http.chunked import ChunkedBody
 from flowcore_http.exchange import LINGER_SECONDS
@@ -20,46 +18,13 @@ from flowcore_http.patience import Patience
 from flowcore_http.peer import Peer
 from flowcore_http.problem import HttpProblem
 from flowcore_http.raw_head import RequestHead, fault_of_part, head_of
-from flowcore_http.request_head import MAX_PIPELINED_BYTES, Head, fault_of_lines
-
-if TYPE_CHECKING:
-    from hypercorn.typing import ASGIFramework
+from flowcore_http.request_head import MAX_PIPELINED_BYTES, fault_of_lines
+from flowcore_http.rules import Rules
 
 _END = b"\r\n\r\n"
 _CONTINUE = b"100-continue"
-_BRIEF_SECONDS = 1.0
 
 logger = logging.getLogger("flowcore.http.server")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What holds for a connection.
-
-    Attributes:
-        app: The ASGI app that answers.
-        keep_alive_timeout: Seconds within which the head of a request has to arrive.
-        most_requests: How many requests are answered.
-        check: Tells which requests are refused before the app sees them.
-        refused: Called with what answers a request that the app never sees.
-        running: The tasks in which the app answers, also those of other connections.
-    """
-
-    app: ASGIFramework
-    keep_alive_timeout: float
-    most_requests: float
-    check: Callable[[Head], HttpProblem | None]
-    refused: Callable[[HttpProblem], object]
-    running: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-
-
-def brief(rules: Rules) -> Rules:
-    """Return what holds for a connection beyond the limit."""
-
-    def check(head: Head) -> HttpProblem | None:
-        return rules.check(head) or fault_beyond_the_limit(head.target)
-
-    return replace(rules, keep_alive_timeout=_BRIEF_SECONDS, most_requests=1, check=check)
 
 
 class Connection:

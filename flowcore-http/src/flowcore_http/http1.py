@@ -17,10 +17,11 @@ import h11
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]
 
-from flowcore_http.connection import Connection, Rules
+from flowcore_http.connection import Connection
 from flowcore_http.problem import HttpProblem
 from flowcore_http.raw_head import RequestHead
 from flowcore_http.request_head import fault_of_parse
+from flowcore_http.rules import Rules
 
 
 class Http1Server(TCPServer):

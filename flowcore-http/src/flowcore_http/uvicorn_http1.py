@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from flowcore_http.connection import Connection, Rules
+from flowcore_http.connection import Connection
 from flowcore_http.problem import HttpProblem
 from flowcore_http.raw_head import RequestHead, head_of
 from flowcore_http.request_head import fault_of_parse
+from flowcore_http.rules import Rules
 
 if TYPE_CHECKING:
     from uvicorn.config import Config

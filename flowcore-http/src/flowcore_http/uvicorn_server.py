@@ -22,10 +22,10 @@ from flowcore_http.accepting import (
     accept_until,
 )
 from flowcore_http.access import note_refusal
-from flowcore_http.connection import Rules, brief
 from flowcore_http.problem import HttpProblem
 from flowcore_http.quart_connection import entry_of
 from flowcore_http.request_head import fault_of_whole
+from flowcore_http.rules import Rules, brief
 from flowcore_http.servers import Server
 from flowcore_http.settings import HttpSettings
 from flowcore_http.telemetry import metrics_of
