@@ -26,7 +26,7 @@ from benchmarks.task import Task, all_tasks
 from benchmarks.upstream import upstream
 
 RESULTS = Path(__file__).with_name("results")
-ROUNDS = 5
+ROUNDS = 3
 
 
 @dataclass
