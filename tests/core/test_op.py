@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -162,6 +163,19 @@ async def test_the_first_failing_branch_cancels_the_others_and_is_raised_as_it_i
 
     assert sorted(ended) == ["a", "b"]
     assert caught.value.__notes__ == ["in flow 'op', op 'broken'"]
+
+
+async def test_an_exception_that_takes_no_note_is_raised_as_it_is() -> None:
+    @dataclass(frozen=True)
+    class NotFoundError(Exception):
+        key: str
+
+    class FailOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            raise NotFoundError("k")
+
+    with pytest.raises(NotFoundError):
+        await run_op(FailOp() | FailOp())
 
 
 async def test_of_several_failures_the_first_counts() -> None:

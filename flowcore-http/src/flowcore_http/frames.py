@@ -11,9 +11,8 @@ def let_go_of_frames(error: BaseException) -> None:
     """Have an error, and those that led to it, no longer hold what it has come through.
 
     Its frames, and their callers, hold the run and its inputs, and these hold it: a cycle that only
-    the garbage collector would find. The variables of frames that have ended are cleared, so that
-    whoever shows a traceback later still can. One that holds more than that is taken from its
-    error: who has logged it has it still.
+    the garbage collector would find. The variables of frames that have ended are cleared; frames
+    that have not, and tracebacks, stay as they are, for whoever handles or shows the error later.
     """
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()
@@ -22,28 +21,21 @@ def let_go_of_frames(error: BaseException) -> None:
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        if not _clear(each.__traceback__):
-            each.__traceback__ = None
+        _clear(each.__traceback__)
         pending += (each.__cause__, each.__context__)
         if isinstance(each, BaseExceptionGroup):
             pending += cast("BaseExceptionGroup[BaseException]", each).exceptions
 
 
-def _clear(traceback: TracebackType | None) -> bool:
-    """Clear the variables of the frames that have ended; return whether none holds any more."""
+def _clear(traceback: TracebackType | None) -> None:
     known: set[FrameType] = set()
-    is_clear = True
     while traceback is not None:
         frame: FrameType | None = traceback.tb_frame
-        is_clear &= _has_ended(frame)
         while frame is not None and frame not in known and _has_ended(frame):
             known.add(frame)
             frame.clear()
-            # What a function has from those around it stays: others may use it.
-            is_clear &= not frame.f_code.co_freevars
             frame = frame.f_back
         traceback = traceback.tb_next
-    return is_clear
 
 
 def _has_ended(frame: FrameType) -> bool:

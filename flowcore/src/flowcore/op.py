@@ -12,11 +12,13 @@ import re
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 from typing import Any, NoReturn, Self, cast
 
 import anyio
+import anyio.abc
 
 from flowcore.context import FlowContext
 from flowcore.errors import OpDefinitionError, did_you_mean
@@ -166,6 +168,16 @@ class SequentialOp(Op):
         return result
 
 
+@dataclass
+class _Together:
+    """Ops that run at the same time."""
+
+    run: Run
+    group: anyio.abc.TaskGroup
+    results: list[Any]
+    failure: Exception | None = None
+
+
 class ParallelOp(Op):
     """Runs ops at the same time: ``a | b``; returns what they returned, in the order written.
 
@@ -180,40 +192,41 @@ class ParallelOp(Op):
         _refuse_sub_ops("parallel ops")
 
     async def _perform(self, run: Run) -> list[Any]:
-        results: list[Any] = [None] * len(self.branches)
-        failure: Exception | None = None
-
-        async def branch(index: int, op: Op) -> None:
-            try:
-                with run.cleanup.enclosed():
-                    results[index] = await op._perform(run)  # noqa: SLF001 - an op of its own
-            except BaseException as raised:
-                # anyio would drop a cancellation too, and leave a cycle by which it holds the run.
-                if not (fail(op, failure_of(raised)) or isinstance(raised, CancelledError)):
-                    raise
-
-        def fail(op: Op, error: Exception | None) -> bool:
-            nonlocal failure
-            if error is None:
-                return False
-            if group.cancel_scope.cancel_called or anyio.current_effective_deadline() == -inf:
-                text = "run %s: op %r failed while it was cancelled: %s"
-                logger.warning(text, run.id, op.name, error_text(error))
-            failure = error if failure is None else failure
-            run.cleanup.begin(self, failure)
-            group.cancel_scope.cancel()
-            return True
-
+        together = _Together(run, anyio.create_task_group(), [None] * len(self.branches))
         try:
-            async with anyio.create_task_group() as group:
+            async with together.group as group:
                 for index, op in enumerate(self.branches):
-                    group.start_soon(branch, index, op)
-            if failure is not None:
-                raise failure
+                    group.start_soon(self._perform_branch, together, index, op)
+            if together.failure is not None:
+                raise together.failure
         finally:
             run.cleanup.end(self)
-            failure = None  # its traceback holds this frame, and that the whole run
-        return results
+            together.failure = None  # its traceback holds this frame, and that the whole run
+        return together.results
+
+    async def _perform_branch(self, together: _Together, index: int, op: Op) -> None:
+        run = together.run
+        try:
+            with run.cleanup.enclosed():
+                together.results[index] = await op._perform(run)  # noqa: SLF001 - an op of its own
+        except BaseException as raised:
+            # anyio would drop a cancellation too, and leave a cycle by which it holds the run.
+            if not (
+                self._fail(together, op, failure_of(raised)) or isinstance(raised, CancelledError)
+            ):
+                raise
+
+    def _fail(self, together: _Together, op: Op, error: Exception | None) -> bool:
+        if error is None:
+            return False
+        scope = together.group.cancel_scope
+        if scope.cancel_called or anyio.current_effective_deadline() == -inf:
+            text = "run %s: op %r failed while it was cancelled: %s"
+            logger.warning(text, together.run.id, op.name, error_text(error))
+        together.failure = together.failure or error
+        together.run.cleanup.begin(self, together.failure)
+        scope.cancel()
+        return True
 
 
 class SubOps(dict[str, Op]):

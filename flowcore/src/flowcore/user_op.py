@@ -7,6 +7,7 @@ import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +287,8 @@ class UserOp(Op, ABC):
             self.run.blame(self.name)
             note = f"in flow {self.run.flow!r}, op {self.name!r}"
             if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
+                with suppress(AttributeError):  # a frozen exception
+                    error.add_note(note)
             raise error
         finally:
             del error  # its traceback holds this frame, and that the whole run

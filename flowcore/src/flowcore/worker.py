@@ -43,38 +43,54 @@ async def run_in_worker(function: Callable[[], T], limiter: anyio.CapacityLimite
         # The thread that waits for this call sleeps meanwhile. Were this one to wait for a place
         # as well, a pool full of such callers would wait for ever.
         return await _start_thread(function, _Call())
-    soon = _scheduler()
-    place = object()
-    lock = threading.Lock()
     call = _Call()
-
-    def work() -> T:
-        with lock:
-            if call.state is _State.ABANDONED:
-                raise RuntimeError("abandoned before it began")  # nobody hears it
-            call.state = _State.RUNNING
-        _in_worker.set(True)
-        try:
-            return function()
-        finally:
-            with lock:
-                abandoned = call.was_abandoned()
-                call.state = _State.FINISHED
-            if abandoned:
-                # The event loop may have ended meanwhile, or be about to: nobody waits for it.
-                with suppress(RuntimeError):
-                    soon(partial(limiter.release_on_behalf_of, place))
-
+    place = object()
+    give_back = partial(_scheduler(), partial(limiter.release_on_behalf_of, place))
     await limiter.acquire_on_behalf_of(place)
     try:
-        return await _start_thread(work, call)
+        return await _start_thread(partial(_work, function, call, give_back), call)
     finally:
-        with lock:
+        with call.lock:
             running = call.state is _State.RUNNING
             if call.state is not _State.FINISHED:
                 call.state = _State.ABANDONED
         if not running:
             limiter.release_on_behalf_of(place)
+
+
+# Functions of their own: from one that is nested in another, an exception that has come through it
+# would hold what it has from there, and so the run, for as long as the exception is held.
+
+
+def _work(function: Callable[[], T], call: _Call, give_back: Callable[[], object]) -> T:
+    with call.lock:
+        if call.state is _State.ABANDONED:
+            raise RuntimeError("abandoned before it began")  # nobody hears it
+        call.state = _State.RUNNING
+    _in_worker.set(True)
+    try:
+        return function()
+    finally:
+        with call.lock:
+            abandoned = call.was_abandoned()
+            call.state = _State.FINISHED
+        if abandoned:
+            # The event loop may have ended meanwhile, or be about to: nobody waits for it.
+            with suppress(RuntimeError):
+                give_back()
+
+
+def _guarded(function: Callable[[], T], call: _Call) -> T:
+    _thread.call = call
+    try:
+        return function()
+    except Exception:
+        raise
+    except BaseException as error:
+        # A coroutine into which GeneratorExit is thrown is closed, past every handler.
+        raise RunFailedError(f"an op raised {error_text(error)}") from error
+    finally:
+        _thread.call = None
 
 
 def _scheduler() -> Callable[[Callable[[], object]], object]:
@@ -96,6 +112,7 @@ class _State(Enum):
 @dataclass
 class _Call:
     state: _State = _State.WAITING
+    lock: threading.Lock = field(default_factory=threading.Lock)
     scopes: set[anyio.CancelScope] = field(default_factory=set[anyio.CancelScope])
     left: bool = False
     """Whether nobody waits for the thread any more; like ``scopes``, known to the loop only."""
@@ -121,21 +138,11 @@ class _Call:
 
 
 async def _start_thread(function: Callable[[], T], call: _Call) -> T:
-    def guarded() -> T:
-        _thread.call = call
-        try:
-            return function()
-        except Exception:
-            raise
-        except BaseException as error:
-            # A coroutine into which GeneratorExit is thrown is closed, past every handler.
-            raise RunFailedError(f"an op raised {error_text(error)}") from error
-        finally:
-            _thread.call = None
-
     unlimited = anyio.CapacityLimiter(1)
     try:
-        return await anyio.to_thread.run_sync(guarded, limiter=unlimited, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(
+            partial(_guarded, function, call), limiter=unlimited, abandon_on_cancel=True
+        )
     finally:
         await call.leave()
 
