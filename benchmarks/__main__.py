@@ -22,6 +22,7 @@ from benchmarks.report import HOW_TO_READ, document, task_report, write_into_doc
 from benchmarks.results import TaskResults, as_json, from_json
 from benchmarks.server import MeasurementError, running
 from benchmarks.sockets import raise_file_limit
+from benchmarks.summary import summary
 from benchmarks.task import Task, all_tasks
 from benchmarks.upstream import upstream
 
@@ -116,7 +117,8 @@ class Bench:
     def publish(self, everything: Mapping[str, Any]) -> None:
         """Write the chart and the tables in the documentation."""
         (RESULTS / "latest.svg").write_text(chart(self.results, self.peers), encoding="utf-8")
-        write_into_document(document(everything, self.report()))
+        text = document(everything, summary(self.results, self.peers), self.report())
+        write_into_document(text)
 
     def publish_again(self) -> None:
         """Write them anew of the results that were saved last."""
@@ -165,7 +167,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        print(f"\n{HOW_TO_READ}\n\n{bench.report()}")
+        print(f"\n{HOW_TO_READ}\n\n{bench.report()}\n\n{summary(bench.results, bench.peers)}")
     return 1 if bench.absent or any(results.failures for results in bench.results) else 0
 
 

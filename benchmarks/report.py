@@ -25,18 +25,19 @@ A row that begins with *limit* is nothing to use instead: it is a server without
 ASGI), or flowcore's encoder without op and run, and shows what these parts cost by themselves."""
 
 
-def document(everything: Mapping[str, Any], tasks: str) -> str:
+def document(everything: Mapping[str, Any], summary: str, tasks: str) -> str:
     """Return what is written about a run of the benchmarks.
 
     Args:
         everything: What is saved of it.
+        summary: What comes of it.
         tasks: The tables of all tasks.
     """
     facts = [f"- {name}: {value}" for name, value in everything.items() if isinstance(value, str)]
     settings = [f"- {each['title']}: {each['settings']}" for each in everything["peers"].values()]
     image = "![The first figure of each task](../../benchmarks/results/latest.svg)"
     listed = "\n".join(settings)
-    parts = ("\n".join(facts), image, HOW_TO_READ, tasks, "### Settings", listed)
+    parts = ("\n".join(facts), summary, HOW_TO_READ, image, tasks, "### Settings", listed)
     return "\n\n".join(parts)
 
 
@@ -66,8 +67,8 @@ def task_report(results: TaskResults, peers: Mapping[str, Peer]) -> str:
         ]
         for name in order
     ]
-    table = _table(header, rows) if rows else "No peer could be measured."
-    parts = [f"### {task.id}, {task.title}", table]
+    found = table(header, rows) if rows else "No peer could be measured."
+    parts = [f"### {task.id}, {task.title}", found]
     parts += [
         f"- {peers[name].title} failed: {_one_line(why)}" for name, why in results.failures.items()
     ]
@@ -99,20 +100,27 @@ def _times(ratio: float | None) -> str:
 
 
 def _sentence(verdict: Verdict, peers: Mapping[str, Peer]) -> str:
-    target, figure = verdict.target, verdict.figure
-    asked = number(verdict.wanted)
-    if target.of is not None:
-        plus = f" + {number(target.plus)} {figure.unit}" if target.plus else ""
-        asked += f" ({number(target.factor)} x {peers[target.of].title}{plus})"
-    bound = "at least" if figure.better == "higher" else "at most"
+    figure = verdict.figure
     said = "**met**" if verdict.met else "**not met**"
     return (
-        f"{peers[target.peer].title}, {figure.title}: {number(verdict.got)} {figure.unit}, "
-        f"wanted {bound} {asked}: {said}"
+        f"{peers[verdict.target.peer].title}, {figure.title}: {number(verdict.got)} {figure.unit}, "
+        f"wanted {wanted(verdict, peers)}: {said}"
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def wanted(verdict: Verdict, peers: Mapping[str, Peer]) -> str:
+    """Return what a target asks for, and of which peer's figure that is made."""
+    target, figure = verdict.target, verdict.figure
+    asked = "at least" if figure.better == "higher" else "at most"
+    asked += f" {number(verdict.wanted)}"
+    if target.of is not None:
+        plus = f" + {number(target.plus)} {figure.unit}" if target.plus else ""
+        asked += f" ({number(target.factor)} x {peers[target.of].title}{plus})"
+    return asked
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, without the columns that are empty."""
     kept = [n for n, _ in enumerate(header) if n == 0 or any(row[n] for row in rows)]
     cells = [[row[n] for n in kept] for row in (header, *rows)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(kept))]

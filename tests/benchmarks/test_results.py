@@ -19,6 +19,7 @@ from benchmarks.report import (
 )
 from benchmarks.results import TaskResults, as_json, from_json, verdicts
 from benchmarks.server import Server
+from benchmarks.summary import summary
 from benchmarks.task import Figure, Target
 
 PEERS = all_peers()
@@ -77,6 +78,20 @@ def test_the_report_tells_of_rounds_that_were_disturbed():
     assert "- FastAPI + uvicorn, by hand: something" not in text
 
 
+def test_the_summary_counts_the_targets_and_sets_each_figure_beside_fastapi():
+    missed = made([40, 60, 40], [10, 10, 10])
+
+    text = summary([made([50, 52, 51], [10, 10, 10]), missed], PEERS)
+
+    assert "### The targets: 2 of 4 met" in text
+    assert "at least 50 (5 x FastAPI + uvicorn, by hand) | **not met**" in text
+    assert "| T0: throughput, chunks/s | higher | 10               | 51 (5.10 x) |" in text
+
+
+def test_a_summary_of_one_peer_has_no_comparison():
+    assert "by hand" not in summary([TaskResults(Made(), {"flowcore": [{"rate": 500}]})], PEERS)
+
+
 def test_a_target_without_its_peer_is_left_out():
     results = made([50], [])
 
@@ -120,9 +135,10 @@ def test_what_was_saved_gives_the_same_report_again():
 def test_the_document_tells_of_the_machine_and_how_to_read_the_tables():
     peers = {"fastapi": {"title": "FastAPI", "settings": "as it comes", "versions": {}}}
 
-    text = document({"cores": "2", "peers": peers, "tasks": {}}, "the tables")
+    text = document({"cores": "2", "peers": peers, "tasks": {}}, "the sum", "the tables")
 
-    parts = ["- cores: 2", HOW_TO_READ, "the tables", "### Settings", "- FastAPI: as it comes"]
+    ends = ["### Settings", "- FastAPI: as it comes"]
+    parts = ["- cores: 2", "the sum", HOW_TO_READ, "the tables", *ends]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
 

@@ -100,6 +100,13 @@ def test_a_file_that_cannot_be_written_is_told() -> None:
     assert "nowhere/flows.svg" in result.output
 
 
+def test_a_setting_is_not_taken_for_the_file_of_a_drawing() -> None:
+    result = check("--svg", "config=my")
+
+    assert result.exit_code == 2
+    assert "write --svg flows.svg config=my" in result.output
+
+
 def test_one_diagram_at_a_time() -> None:
     result = check("config=my", "--svg", "-", "--mermaid")
 

@@ -140,6 +140,7 @@ def test_the_installed_script_runs_a_flow() -> None:
         (["my"], "no such command 'my'; did you mean config=my?"),
         (["--port", "80"], "Settings and inputs are written without dashes: port=…"),
         (["serve", "--port=80"], "are written without dashes: port=…"),
+        (["check", "-c", "hello"], "are written without dashes: config=…"),
         (["call", "echo", "--query", "a"], "are written without dashes: query=…"),
         (["call", "echo", "--url", "localhost:80"], "write it as http://localhost:80"),
         (["call", "echo", "--url", "me:secret@there"], "write it as http://host:port"),

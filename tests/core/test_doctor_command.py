@@ -26,6 +26,15 @@ def test_the_exit_code_is_1_if_there_is_a_problem(write: Write):
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "✗ not ready: 1 problem")
 
 
+def test_without_a_name_it_says_whose_problems_these_are(write: Write):
+    write("default.yaml", "flow: {a: {flow_content: NopeOp()}}")
+    result = CliRunner().invoke(main, ["doctor", "http.port=0"])
+
+    assert result.exit_code == 1
+    assert "no config=NAME was given" in " ".join(result.stdout.split())
+    assert result.stdout.endswith("for another configuration add config=NAME.\n")
+
+
 def test_json_holds_all_findings(write: Write):
     write("c.yaml", "flow: {a: {flow_content: NopeOp()}}")
     result = CliRunner().invoke(main, ["doctor", "config=c", "http.port=0", "--json"])

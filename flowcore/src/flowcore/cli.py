@@ -145,7 +145,9 @@ def _dashes_explained() -> Generator[None]:
         yield
     except click.NoSuchOption as error:
         option = error.option_name
-        text = f"Settings and inputs are written without dashes: {option.lstrip('-')}=…"
+        key = option.lstrip("-")
+        # Some commands have -c, and so it is tried with all.
+        text = f"Settings and inputs are written without dashes: {'config' if key == 'c' else key}=…"
         raise click.NoSuchOption(
             option, f"{error.message} {text}", error.possibilities, error.ctx
         ) from None

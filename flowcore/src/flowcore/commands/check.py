@@ -34,6 +34,8 @@ def command(settings: tuple[str, ...], name: str | None, mermaid: bool, svg: Tex
 
     if mermaid and svg is not None:
         raise click.UsageError("--mermaid and --svg exclude each other")
+    if svg is not None and "=" in svg.name and not svg.name.endswith(".svg"):
+        raise click.UsageError(f"--svg takes a file; write --svg flows.svg {svg.name}")
     app = app_of(config_of(settings))
     app.backends.make_all()
     app.service().check(app)

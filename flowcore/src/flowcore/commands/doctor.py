@@ -30,5 +30,7 @@ def command(settings: tuple[str, ...], online: bool, as_json: bool) -> None:
         from flowcore.doctor.printing import print_diagnosis  # noqa: PLC0415 - loads rich
 
         print_diagnosis(diagnosis)
+        if not (names or diagnosis.is_ready):
+            click.echo("This is of `default`; for another configuration add config=NAME.")
     if not diagnosis.is_ready:
         raise SystemExit(1)

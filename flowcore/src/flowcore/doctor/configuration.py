@@ -42,7 +42,8 @@ def look_at_sources(names: Sequence[str], overrides: Sequence[str]) -> Iterator[
             path = find_config(name)
         except ConfigError:
             continue  # loading it says so
-        yield Finding("configuration", f"config={name}", str(path))
+        note = "" if names else "; no config=NAME was given"
+        yield Finding("configuration", f"config={name}", f"{path}{note}")
 
 
 def load(names: Sequence[str], overrides: Sequence[str]) -> tuple[FlowConfig | None, list[Finding]]:
