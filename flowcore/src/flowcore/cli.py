@@ -145,9 +145,9 @@ def _dashes_explained() -> Generator[None]:
         yield
     except click.NoSuchOption as error:
         option = error.option_name
-        key = option.lstrip("-")
         # Some commands have -c, and so it is tried with all.
-        text = f"Settings and inputs are written without dashes: {'config' if key == 'c' else key}=…"
+        key = "config" if option == "-c" else option.lstrip("-")
+        text = f"Settings and inputs are written without dashes: {key}=…"
         raise click.NoSuchOption(
             option, f"{error.message} {text}", error.possibilities, error.ctx
         ) from None
