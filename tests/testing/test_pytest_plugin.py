@@ -41,6 +41,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.makepyfile(ops=OP, shout=SHOUT)
     pytester.makeini("[pytest]\npythonpath = .\nfilterwarnings = error\n")
     monkeypatch.delenv("CI", raising=False)
+    # A module that is changed within a second, and not in size, is taken for its old bytecode.
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     return pytester
 
 
