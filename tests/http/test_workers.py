@@ -702,15 +702,40 @@ async def test_a_worker_that_is_killed_takes_only_its_own_streams_along_and_is_r
         assert await service.exit_code(within=15) == 0
 
 
-async def test_a_worker_that_is_asked_to_end_drains_and_is_replaced(tmp_path):
+async def test_a_worker_that_is_asked_to_end_refuses_nobody_and_is_replaced(tmp_path):
     async with started(tmp_path) as service:
         one, other = await service.workers(2)
-        async with service.tick("tick", one) as stream:
+        async with (
+            service.tick("tick", one) as stream,
+            kept_connection(service, one) as client,
+        ):
             os.kill(one, signal.SIGTERM)
+            await service.logged("no more connections are taken: finishing 1 request")
+            answers = [await call_pid(service) for _ in range(10)]
+            last = await client.post("/pid", json={})
             assert_finished(await stream.rest())
 
+        assert answers == [(200, other)] * 10
+        assert last.status_code == 200
+        assert f'"{one}"' in last.text
+        assert last.headers["Connection"] == "close"
         assert other in await service.workers(2, one)
         assert "again in" not in service.log
+
+
+async def test_a_worker_that_was_asked_to_end_stops_with_the_service(tmp_path):
+    async with started(tmp_path) as service:
+        one, _ = await service.workers(2)
+        async with service.tick("long", one) as stream:
+            os.kill(one, signal.SIGTERM)
+            await service.logged("no more connections are taken: finishing 1 request")
+            service.signal()
+            await service.logged(r"stopping: waiting up to \S+ s for 1 request")
+            await anyio.sleep(0.3)
+            service.signal()
+            assert await service.exit_code(within=15) == 130
+            with pytest.raises(httpx.TransportError):
+                await stream.rest()
 
 
 async def test_a_worker_that_dies_again_and_again_on_opening_ends_the_service(tmp_path):
@@ -783,6 +808,26 @@ async def test_workers_end_when_the_master_was_killed(tmp_path):
         assert list(service.folder.iterdir()) == []
         with socket.create_server(("127.0.0.1", service.port)):
             pass
+
+
+@asynccontextmanager
+async def kept_connection(service: Service, worker: int) -> AsyncGenerator[httpx.AsyncClient]:
+    """Return a client with an open connection to the given worker."""
+    with anyio.fail_after(20):
+        while True:
+            async with httpx.AsyncClient(base_url=service.url, headers=KEY, timeout=20) as client:
+                response = await client.post("/pid", json={})
+                if f'"{worker}"' in response.text:
+                    yield client
+                    return
+
+
+async def call_pid(service: Service) -> tuple[int, int]:
+    """Return the status of a call over a new connection, and the worker that answered."""
+    async with httpx.AsyncClient(base_url=service.url, headers=KEY, timeout=20) as client:
+        response = await client.post("/pid", json={})
+        found = re.search(r'"chunk": ?"(\d+)"', response.text)
+        return response.status_code, int(found[1]) if found else 0
 
 
 async def call_and_lose(url: str) -> None:

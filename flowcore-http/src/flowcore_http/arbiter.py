@@ -255,6 +255,8 @@ class ServiceArbiter(Arbiter):
         """
         while self.LISTENERS:
             self.LISTENERS.pop().close()
+        for worker in cast("Iterable[Worker]", self.WORKERS.values()):
+            worker.announce_stop()
         at_once = False
         again = 0.0
         settings = self.application.settings

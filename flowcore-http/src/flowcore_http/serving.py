@@ -148,7 +148,8 @@ async def _wait_for_end(
         limit = anyio.current_time() + settings.drain_timeout
         requests.close_connections()
         if what := _running(app, requests):
-            logger.warning("replaced: finishing %s, for up to %g s", what, settings.drain_timeout)
+            text = "no more connections are taken: finishing %s, for up to %g s"
+            logger.warning(text, what, settings.drain_timeout)
         with anyio.move_on_at(limit):
             while (rest := _patience(app, requests, settings)) > 0:
                 await anyio.sleep(rest)
@@ -181,7 +182,7 @@ def _running(app: FlowApp, requests: InFlight) -> str:
 async def _drain(app: FlowApp, requests: InFlight, seconds: float) -> None:
     if what := _running(app, requests):
         text = "stopping: waiting up to %g s for %s; a second signal ends at once"
-        logger.warning(text, seconds, what)
+        logger.warning(text, round(seconds, 1), what)
     requests.refuse_new()
     await anyio.sleep(ECHO_SECONDS)
     with anyio.move_on_after(seconds):

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _BEAT_SECONDS = 0.5
 _FOR_THE_MASTER = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _SHARED = struct.Struct("=bd?")
+_STOPPING = _SHARED.size
+"""Where the master writes, in the memory that it shares with the worker, that all are to stop."""
 
 logger = logging.getLogger("flowcore.http.workers")
 
@@ -56,6 +58,7 @@ class Worker(BaseWorker):
     Attributes:
         number: Its place among the workers, from 1.
         deaths: How many workers in a row died in this place soon after their start.
+        asked_early: Whether a SIGTERM came before there was an event loop.
     """
 
     number: int
@@ -65,7 +68,7 @@ class Worker(BaseWorker):
         super().__init__(*args)
         # Seen by the master as well, for it is made before the fork.
         self._shared = mmap.mmap(-1, mmap.PAGESIZE)
-        self._asked_early = False
+        self.asked_early = False
 
     # --- what the master sees ---
 
@@ -85,6 +88,10 @@ class Worker(BaseWorker):
         """Whether anybody has called a flow in it."""
         return _SHARED.unpack_from(self._shared)[2]
 
+    def announce_stop(self) -> None:
+        """Let the worker know that the whole service stops, before it gets its SIGTERM."""
+        self._shared[_STOPPING] = 1
+
     def _tell(self, state: State) -> None:
         since = time.monotonic() if state is State.SERVING else 0.0
         _SHARED.pack_into(self._shared, 0, state, since, False)
@@ -94,6 +101,12 @@ class Worker(BaseWorker):
         _SHARED.pack_into(self._shared, 0, state, since, True)
 
     # --- what the worker does ---
+
+    @property
+    def is_among_others(self) -> bool:
+        """Whether it serves, and the others go on when it ends."""
+        stopping = self._shared[_STOPPING] or os.getppid() != self.ppid
+        return self.state is State.SERVING and not stopping
 
     def init_signals(self) -> None:
         """Remember a SIGTERM until there is an event loop; leave most others to the master."""
@@ -106,7 +119,7 @@ class Worker(BaseWorker):
         signal.signal(signal.SIGQUIT, _end_at_once)
 
     def _ask_early(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked_early = True
+        self.asked_early = True
 
     def run(self) -> None:
         """Serve until a signal comes or the master is gone."""
@@ -121,7 +134,7 @@ class Worker(BaseWorker):
             application.settings,
             application.server,
             self.sockets[0],
-            partial(_WorkerSignals, lambda: self._asked_early),
+            partial(_WorkerSignals, self),
             self._beside,
         )
         try:
@@ -175,23 +188,23 @@ class _WorkerSignals(StopSignals):
 
     The master sends them. A service manager may send SIGTERM to all processes, and a terminal
     SIGINT; so a worker does not take the second for more than the first.
+
+    Where the others go on, a worker refuses nobody: it takes no more connections, so that the
+    others get them, and answers what comes over those that it has.
     """
 
     def __init__(
-        self,
-        asked_early: Callable[[], bool],
-        at_first: Callable[[], object],
-        at_once: Callable[[], object],
+        self, worker: Worker, at_first: Callable[[], object], at_once: Callable[[], object]
     ) -> None:
         super().__init__(at_first, at_once)
-        self._asked_early = asked_early
+        self._worker = worker
 
     @contextmanager
     def installed(self) -> Generator[None]:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._drain)
         loop.add_signal_handler(signal.SIGQUIT, self._end)
-        if self._asked_early():
+        if self._worker.asked_early:
             self._drain()
         try:
             yield
@@ -204,8 +217,9 @@ class _WorkerSignals(StopSignals):
                 signal.signal(number, handler)
 
     def _drain(self) -> None:
-        if not self.first.is_set():
-            self.first.set()
+        asked = self.retired if self._worker.is_among_others else self.first
+        if not (asked.is_set() or self.first.is_set()):
+            asked.set()
             self._at_first()
 
     def _end(self) -> None:
