@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -108,6 +109,29 @@ async def test_a_client_that_leaves_cancels_a_run_that_does_not_stream(serve, po
 
     assert watch.endings == 1
     assert run.cancel_reason == "client"
+
+
+@pytest.mark.parametrize(
+    ("leave", "stream"),
+    [(close, True), (reset, True), (half_close, True), (close, False), (reset, False)],
+)
+async def test_that_a_client_left_is_noticed_without_delay(serve, post, leave: Leave, stream: bool):
+    durations: list[float] = []
+    watch = Watch()
+    flow = {"flow_content": "WatchedOp()", "stream": stream}
+    async with serve({"watched": flow}, watch.op()) as server:
+        for _ in range(10):  # a busy machine makes some of them late
+            watch.started, watch.ended = anyio.Event(), anyio.Event()
+            async with await server.connect() as connection:
+                await connection.send(post("/watched"))
+                with anyio.fail_after(10):
+                    await watch.started.wait()
+                    left_at = time.monotonic()
+                    await leave(connection)
+                    await watch.ended.wait()
+                durations.append(time.monotonic() - left_at)
+
+    assert min(durations) < 0.02
 
 
 async def test_a_client_that_leaves_during_its_upload_starts_no_run(serve):
