@@ -50,7 +50,7 @@ def _run(mode: str, *below: str) -> str:
         env=variables,
         capture_output=True,
         encoding="utf-8",
-        timeout=300,  # alone it takes a tenth of that
+        timeout=300,  # alone it takes some 30 s
         check=False,
     )
     assert done.returncode == 0, done.stderr
