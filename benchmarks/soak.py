@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.soak_clients import Client, Notes, ask
+from benchmarks.soak_clients import Client, Notes
+from benchmarks.soak_exchange import ask
 
 PROJECT = Path(__file__).with_name("soak_project")
 ROOT = Path(__file__).parent.parent
