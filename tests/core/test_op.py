@@ -10,7 +10,6 @@ import pytest
 from flowcore import (
     BaseAsyncOp,
     BaseOp,
-    ConfigError,
     FlowApp,
     FlowStreamChunk,
     Op,
@@ -290,16 +289,6 @@ def test_composed_ops_take_no_sub_ops() -> None:
         assert isinstance(group, SequentialOp | ParallelOp)
         with pytest.raises(OpDefinitionError):
             _ = group << TraceOp()
-
-
-def test_an_op_that_holds_itself_is_refused_at_the_start() -> None:
-    class SelfishOp(TraceOp):
-        def __init__(self) -> None:
-            super().__init__()
-            self.friend: Op = self
-
-    with pytest.raises((ConfigError, OpDefinitionError), match="itself"):
-        FlowApp({}, flows={"f": SelfishOp()})
 
 
 # --- what belongs to one run

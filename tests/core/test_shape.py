@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from flowcore import BaseAsyncOp, Op
-from flowcore.op import places
 from flowcore.shape import Step, in_words, parameters, shape_of
 
 
@@ -25,24 +24,6 @@ class PageOp(BaseAsyncOp):
 
     async def async_execute(self) -> None:
         pass
-
-
-def test_places_count_the_children_of_each_op() -> None:
-    agent = NopOp() << {"a": NopOp(), "b": NopOp() >> NopOp()}
-    root = NopOp() >> (agent | NopOp())
-
-    found = {place: type(op).__name__ for place, op in places(root)}
-
-    assert list(found) == ["0", "0.0", "0.1", "0.1.0", "0.1.0.0", "0.1.0.1", "0.1.0.1.0",
-                           "0.1.0.1.1", "0.1.1"]  # fmt: skip
-    assert found["0"] == "SequentialOp"
-    assert found["0.1.0.1.1"] == "NopOp"
-
-
-def test_an_op_that_stands_twice_has_two_places() -> None:
-    op = NopOp()
-
-    assert [place for place, each in places(op >> op) if each is op] == ["0.0", "0.1"]
 
 
 def test_parameters_are_those_that_differ_from_their_defaults() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from flowcore import BaseAsyncOp, Op, ParallelOp, SequentialOp, to_svg
 from flowcore.layout import Box, drawing_of
 from flowcore.lettering import text_width, wrap
-from flowcore.op import places
+from flowcore.op_tree import places
 from flowcore.shape import shape_of
 
 SVG = "{http://www.w3.org/2000/svg}"

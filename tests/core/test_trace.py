@@ -19,7 +19,7 @@ from flowcore import (
     SequentialOp,
     read_response,
 )
-from flowcore.op import places
+from flowcore.op_tree import places
 from flowcore.terminal import OpTimes
 
 

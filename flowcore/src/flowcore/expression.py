@@ -24,7 +24,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from flowcore.errors import ExpressionError, OpDefinitionError, UnknownNameError, did_you_mean
-from flowcore.op import MAX_OPS, Op, check_op, check_tree
+from flowcore.op import Op, check_op
+from flowcore.op_tree import MAX_OPS, check_tree
 from flowcore.parameters import is_parameter
 from flowcore.registry import Registry
 from flowcore.yaml_text import TextOrigin

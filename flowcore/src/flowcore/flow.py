@@ -12,7 +12,8 @@ from flowcore.errors import ConfigError, FlowcoreError, InputError
 from flowcore.expression import Hint, compile_expression, no_hint
 from flowcore.input_schema import InputField, InputSchema
 from flowcore.limits import FlowDeadlines
-from flowcore.op import Op, check_tree, perform
+from flowcore.op import Op
+from flowcore.op_tree import check_tree, perform
 from flowcore.registry import Registry
 from flowcore.run import Run
 from flowcore.user_op import UserOp

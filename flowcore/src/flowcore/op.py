@@ -11,7 +11,7 @@ import logging
 import re
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -26,8 +26,6 @@ from flowcore.failure import error_text, failure_of
 from flowcore.run import Run
 
 logger = logging.getLogger("flowcore")
-
-MAX_OPS = 10_000
 
 
 class Op:
@@ -266,48 +264,6 @@ def _parts(op: Op, kind: type[SequentialOp | ParallelOp]) -> list[Op]:
     if isinstance(op, kind):
         return op.steps if isinstance(op, SequentialOp) else op.branches
     return [op]
-
-
-def check_tree(root: Op) -> None:
-    """Check that a tree of ops is finite, and small enough to be copied for each run.
-
-    Raises:
-        OpDefinitionError: If an op holds itself, or there are more than ``MAX_OPS`` ops.
-    """
-    # An op may stand in many places: a few lines can make millions of ops.
-    count = 0
-    pending: list[tuple[Op, tuple[Op, ...]]] = [(root, ())]
-    while pending:
-        op, above = pending.pop()
-        if any(op is ancestor for ancestor in above):
-            raise OpDefinitionError(f"op {op.name!r} is a part of itself")
-        count += 1
-        if count > MAX_OPS:
-            raise OpDefinitionError(f"the flow has more than {MAX_OPS} ops")
-        pending += [(child, (*above, op)) for _, child in op.children()]
-
-
-def places(root: Op) -> Iterator[tuple[str, Op]]:
-    """Yield all ops of a tree in the order written, each with its place in it.
-
-    The root's place is ``"0"``; that of an op's second child is the op's own with ``".1"`` behind
-    it. A place is the same for all runs of a flow, and in its diagrams.
-    """
-    pending = [("0", root)]
-    while pending:
-        place, op = pending.pop()
-        yield place, op
-        children = [(f"{place}.{index}", child) for index, (_, child) in enumerate(op.children())]
-        pending += reversed(children)
-
-
-def perform(root: Op, run: Run) -> Awaitable[object]:
-    """Return what runs a copy of a tree of ops; the run encloses it."""
-    op = root.bind(run)
-    if run.trace is not None:
-        for place, part in places(op):
-            part._place = place  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return op._perform(run)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def own_copy(value: Any, run: Run | None = None) -> Any:

@@ -15,7 +15,8 @@ from rich.tree import Tree
 
 from flowcore.explain import pointer
 from flowcore.leftover import leftovers
-from flowcore.op import Op, ParallelOp, SequentialOp, places
+from flowcore.op import Op, ParallelOp, SequentialOp
+from flowcore.op_tree import places
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 from flowcore.trace import OpEvent
 
