@@ -20,8 +20,7 @@ from pydantic_core import to_jsonable_python
 PUBLIC = ("flowcore", "flowcore_http", "flowcore.testing", "flowcore.sse")
 # What the core and its services call, and nobody else.
 INTERNAL = {
-    *("Run.accept", "Run.blame", "Run.check_deadlines", "Run.execute", "Run.listen", "Run.send"),
-    "Run.take",
+    *("Run.accept", "Run.blame", "Run.end", "Run.listen", "Run.send", "Run.silence", "Run.take"),
 }
 
 

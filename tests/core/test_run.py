@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trio
 from anyio.lowlevel import checkpoint
 
 from flowcore import (
@@ -207,74 +206,6 @@ async def test_the_error_chunk_has_a_text_and_a_code(
             await app.execute("f")
 
     assert [(chunk.chunk, chunk.metadata["code"]) for chunk in result.chunks] == [(text, code)]
-
-
-class OddError(BaseException):
-    """What neither Exception nor the event loop knows."""
-
-
-class FalseError(Exception):
-    """What is as good as nothing to an ``if``."""
-
-    def __bool__(self) -> bool:
-        return False
-
-
-ODD_ERRORS = [OddError("odd"), GeneratorExit("odd"), SystemExit("odd"), FalseError("odd")]
-
-
-@pytest.mark.parametrize("error", ODD_ERRORS, ids=repr)
-@pytest.mark.parametrize("parallel", [True, False])
-async def test_whatever_an_op_raises_ends_its_own_run_only(
-    error: BaseException, parallel: bool
-) -> None:
-    class OddOp(BaseAsyncOp):
-        async def async_execute(self) -> None:
-            raise error
-
-    bad = OddOp() | ForeverOp({}) if parallel else OddOp()
-    async with FlowApp({}, flows={"bad": bad, "good": ForeverOp({})}) as app:
-        with anyio.fail_after(5):
-            async with app.stream("good") as good:
-                result = await collect(app, "bad")
-                assert (await anext(good)).chunk == "x" * 10
-
-    assert result.state is RunState.FAILED
-    assert "odd" in str(result.chunks[-1].chunk)
-
-
-async def test_the_failure_in_an_ops_own_task_group_is_told_in_its_own_words() -> None:
-    class GroupOp(BaseAsyncOp):
-        async def async_execute(self) -> None:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self.fail)
-                group.start_soon(anyio.sleep_forever)
-
-        async def fail(self) -> None:
-            raise ValueError("the disk is on fire")
-
-    async with FlowApp({}, flows={"f": GroupOp()}) as app:
-        result = await collect(app, "f")
-
-    assert result.chunks[-1].chunk == "ValueError: the disk is on fire"
-    assert isinstance(result.error, ExceptionGroup)
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_an_op_that_awaits_what_others_cancelled_has_failed() -> None:
-    class AwaitOp(BaseAsyncOp):
-        async def async_execute(self) -> None:
-            task = asyncio.get_running_loop().create_future()
-            task.cancel()
-            await task
-
-    async with FlowApp({}, flows={"f": AwaitOp()}) as app:
-        result = await collect(app, "f")
-        with pytest.raises(RunFailedError, match="CancelledError"):
-            await app.execute("f")
-
-    assert result.state is RunState.FAILED
-    assert kinds(result.chunks) == ["error"]
 
 
 # --- error and done chunks
@@ -667,61 +598,6 @@ async def test_the_reader_does_not_wait_for_ever_for_a_cleanup(
     assert chunks.run.state is RunState.CANCELLED
 
 
-async def test_an_op_that_swallows_its_cancellation_ends_its_run_all_the_same() -> None:
-    class DeafOp(BaseAsyncOp):
-        async def async_execute(self) -> None:
-            try:
-                await anyio.sleep_forever()
-            except BaseException:
-                self.context.response.answer = "what cancellation?"
-
-    async with FlowApp({}, flows={"f": DeafOp()}) as app:
-        with anyio.fail_after(5):
-            async with app.stream("f") as chunks:
-                await anyio.wait_all_tasks_blocked()
-            assert chunks.run.state is not RunState.RUNNING
-            assert app.runs == {}
-
-
-async def test_a_cleanup_that_raises_disturbs_nobody_else() -> None:
-    class ClumsyOp(BaseAsyncOp):
-        async def async_execute(self) -> None:
-            try:
-                await anyio.sleep_forever()
-            finally:
-                raise ValueError("in cleanup")
-
-    async with FlowApp({}, flows={"bad": ClumsyOp(), "good": TalkOp()}) as app:
-        with anyio.fail_after(5):
-            async with app.stream("bad"):
-                await anyio.wait_all_tasks_blocked()
-            assert (await app.execute("good")).answer == "talk"
-            assert app.runs == {}
-
-
-@pytest.mark.parametrize("anyio_backend", ["trio"])
-async def test_a_nursery_that_fails_in_its_cleanup_disturbs_nobody_else() -> None:
-    class NurseryOp(BaseAsyncOp):
-        async def async_execute(self) -> None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.child)
-                await trio.sleep_forever()
-
-        async def child(self) -> None:
-            try:
-                await trio.sleep_forever()
-            finally:
-                raise ValueError("in cleanup")
-
-    async with FlowApp({}, flows={"bad": NurseryOp(), "good": ForeverOp({})}) as app:
-        with anyio.fail_after(5):
-            async with app.stream("good") as good:
-                async with app.stream("bad"):
-                    await anyio.wait_all_tasks_blocked()
-                assert (await anext(good)).chunk == "x" * 10
-                assert good.run.state is RunState.RUNNING
-
-
 # --- streams of LLMs
 
 
@@ -974,25 +850,6 @@ async def test_a_run_leaves_running_exactly_once_and_tells_observers_of_it() -> 
         ("failed", RunState.FAILED),
         ("cancelled", RunState.CANCELLED),
     ]
-
-
-async def test_a_fault_in_what_is_called_at_the_end_of_a_run_is_logged_and_takes_no_other_along(
-    log: Log,
-) -> None:
-    def fail(run: Run) -> None:
-        raise LookupError(f"after {run.state}")
-
-    async with FlowApp({}, flows={"short": TalkOp(), "long": ForeverOp({})}) as app:
-        with anyio.fail_after(5):
-            async with app.stream("long") as chunks:
-                run = app.start("short", {})
-                run.add_done_callback(fail)
-                await run.wait()
-                await anyio.wait_all_tasks_blocked()
-                assert (await anext(chunks)).chunk == "x" * 10
-
-    assert run.state is RunState.DONE
-    assert f"run {run.id} of flow 'short' ended by a fault of flowcore" in "\n".join(log())
 
 
 # --- values that are lost

@@ -21,8 +21,9 @@ from flowcore.errors import (
     ConfigError,
     UnknownNameError,
 )
+from flowcore.execution import execute
 from flowcore.flow import Flow
-from flowcore.limits import RunLimits, Watchdog
+from flowcore.limits import RunLimits
 from flowcore.op import Op
 from flowcore.plugins import PluginHost
 from flowcore.run import Run
@@ -32,6 +33,7 @@ from flowcore.stream import ChunkStream, TraceStream, leave, read_response
 from flowcore.tasks import RunTasks
 from flowcore.user_module import import_user_module
 from flowcore.validation import validate_section
+from flowcore.watchdog import Watchdog
 
 logger = logging.getLogger("flowcore")
 
@@ -172,7 +174,7 @@ class FlowApp:
         self.runs[run.id] = run
         run.add_done_callback(self._forget)
         self._watchdog.wake()
-        self._tasks.start(run.execute, template.execute, name=f"flowcore run {run.id}")
+        self._tasks.start(execute, run, template.execute, name=f"flowcore run {run.id}")
         return run
 
     def _forget(self, run: Run) -> None:

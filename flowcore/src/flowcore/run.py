@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from os import urandom
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,8 @@ from flowcore.channel import Channel, OwnedChunk
 from flowcore.cleanup import Cleanup
 from flowcore.emission import check_chunk, own_answer, own_pieces, text_chunk, text_size
 from flowcore.ending import RunState, cancelled_chunk, error_chunk, warn_of_lost_value
-from flowcore.errors import ChunkError, RunCancelledError, RunTimeoutError
-from flowcore.failure import error_text, failure_of
+from flowcore.errors import ChunkError, RunCancelledError
 from flowcore.limits import RunLimits
-from flowcore.logs import running
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 from flowcore.surroundings import Observer, Resources
 from flowcore.trace import Trace
@@ -55,12 +53,12 @@ class Run:
 
     # Without them each run would have a dict, which is larger than all that it holds.
     __slots__ = (
-        *("__weakref__", "_answered", "_began", "_callbacks", "_cancelled", "_channel"),
-        *("_drop_logged", "_encode", "_ended_by", "_failed_op", "_finished", "_flowing"),
-        *("_known_chunks", "_last_data", "_response", "_scope", "_stopped_by", "_watched"),
-        *("abandoned", "active_ops", "cancel_reason", "chunks", "cleanup", "data", "ended_at"),
-        *("error", "failure", "first_chunk_at", "flow", "id", "limits", "observer", "resources"),
-        *("returned_by", "started_at", "state", "trace"),
+        *("__weakref__", "_answered", "_callbacks", "_channel", "_drop_logged", "_encode"),
+        *("_ended_by", "_failed_op", "_finished", "_flowing", "_known_chunks", "_last_data"),
+        *("_response", "_stopped_by", "_watched", "abandoned", "active_ops", "began"),
+        *("cancel_reason", "chunks", "cleanup", "data", "ended_at", "error", "failure"),
+        *("first_chunk_at", "flow", "id", "limits", "observer", "resources", "returned_by"),
+        *("scope", "started_at", "state", "stopping_since", "trace"),
     )
 
     def __init__(
@@ -94,14 +92,14 @@ class Run:
         self._response: FlowResponse | None = None
         self._watched = observer is not None and observer.sees_chunks
         self._channel = Channel(self.limits.max_chunks, self.limits.max_bytes)
-        self._scope = new_scope()
+        self.scope = new_scope()
         self.cleanup = Cleanup(new_scope)
-        self._began = self._last_data = monotonic()
+        self.began = self._last_data = monotonic()
         self._known_chunks = 0
-        self.trace = Trace(self._channel, self._began) if traced else None
+        self.trace = Trace(self._channel, self.began) if traced else None
         self._callbacks: tuple[Callable[[Run], object], ...] = ()
         self._finished: anyio.Event | None = None
-        self._cancelled = 0.0
+        self.stopping_since = 0.0  # on the monotonic clock; 0 while nothing stops the run
         self._stopped_by: Exception | None = None
         self._failed_op = ""
         self._answered = False
@@ -175,20 +173,20 @@ class Run:
         """
         if self.state is not RunState.RUNNING:
             self._channel.discard()
-        elif not self._scope.cancel_called:
+        elif not self.scope.cancel_called:
             self.cancel_reason = reason
             self._stop()
 
     def fail(self, error: Exception) -> None:
         """Stop the run as :meth:`cancel` does, and let it end as failed with this error."""
-        if self.state is RunState.RUNNING and not self._scope.cancel_called:
+        if self.state is RunState.RUNNING and not self.scope.cancel_called:
             self._stopped_by = error
             self._stop()
 
     def _stop(self) -> None:
         self._flowing = False
-        self._cancelled = monotonic()
-        self._scope.cancel()
+        self.stopping_since = monotonic()
+        self.scope.cancel()
 
     def add_done_callback(self, callback: Callable[[Run], object]) -> None:
         """Have ``callback(run)`` called once the run has ended; at once if it has.
@@ -262,7 +260,7 @@ class Run:
         accepted = own_pieces(chunk, self.id, op, self.limits.max_chunk_bytes)
         if not self.chunks:
             self.first_chunk_at = time()
-            self._flowing = not (self._watched or self._cancelled)
+            self._flowing = not (self._watched or self.stopping_since)
         self.chunks += len(accepted)
         if self.observer is not None:
             for item in accepted:
@@ -273,7 +271,7 @@ class Run:
 
     async def send(self, owned: OwnedChunk, op: str) -> None:
         """Queue an accepted chunk, and wait where the reader is slow."""
-        if self._cancelled:
+        if self.stopping_since:
             await checkpoint_if_cancelled()
         try:
             await self._channel.send(owned)
@@ -292,76 +290,25 @@ class Run:
 
     # --- for the app ---
 
-    async def execute(self, body: Callable[[Run], Awaitable[object]]) -> None:
-        """Run ``body(run)`` to one of the three endings; called once, in a task of its own.
+    def silence(self, now: float) -> float | None:
+        """Return for how many seconds the ops have emitted nothing; None before the first chunk.
 
-        Whatever the body does, this raises nothing but the cancellation of its task. What it makes
-        of a cancellation, such as to return, does not change that it was cancelled.
+        At each chunk, a look at the clock would cost too much: it counts from the last call that
+        found a new one, or an op that waits for a slow reader. ``now`` is on the monotonic clock.
         """
-        state = RunState.CANCELLED
-        error: Exception | None = None
-        running.set((self.id, self.flow))
-        try:
-            try:
-                if self.observer is not None:
-                    self.observer.run_started(self)
-                with self._scope:
-                    try:
-                        self.cleanup.check()
-                        with self.cleanup.scope:
-                            await body(self)
-                    except BaseException as raised:
-                        if (error := failure_of(raised)) is None:
-                            raise
-                    if not self._cancelled:
-                        state = RunState.DONE if error is None else RunState.FAILED
-                    elif error is not None and not self.abandoned:
-                        text = "run %s was cancelled, and then an op raised %s"
-                        logger.warning(text, self.id, error_text(error), exc_info=error)
-                        error = None
-            finally:
-                self._end(state, error)
-        except Exception:
-            # One run must never take the others along, not even by a fault of ours.
-            logger.exception("run %s of flow %r ended by a fault of flowcore", self.id, self.flow)
+        if self.chunks != self._known_chunks or self._channel.waiting_senders:
+            self._known_chunks = self.chunks
+            self._last_data = now
+        return now - self._last_data if self.chunks else None
 
-    def check_deadlines(self) -> None:
-        """Stop the run if one of its deadlines has passed; the app calls this now and then."""
-        now = monotonic()
-        if self._cancelled:
-            if now - self._cancelled > self.limits.cleanup:
-                self._abandon()
-        elif overdue := self.cleanup.overdue(self.limits.cleanup):
-            self.fail(overdue[1])
-            self._cancelled = overdue[0]
-        else:
-            # Not at each chunk, which would have to look at the clock.
-            if self.chunks != self._known_chunks or self._channel.waiting_senders:
-                self._known_chunks = self.chunks
-                self._last_data = now  # or it is the reader who is slow
-            silence = now - self._last_data if self.chunks else None
-            if passed := self.limits.passed(now - self._began, silence):
-                self._time_out(*passed)
+    def end(self, state: RunState, error: Exception | None) -> None:
+        """Bring the run to its one ending, and tell all who wait for it.
 
-    def _time_out(self, deadline: str, what: str) -> None:
-        message = f"flow {self.flow!r} {what} (deadlines.{deadline})"
-        for op in self.active_ops:
-            self.blame(op.name)
-        self.fail(RunTimeoutError(message, f"{deadline}_timeout"))
-
-    def _abandon(self) -> None:
-        self.abandoned = True
-        self.cleanup.abandon()
-        outside = running.set((self.id, self.flow))  # this is not the run's own task
-        logger.error(
-            "run %s of flow %r: op %s ignores its cancellation; after %g s the run ends without it",
-            *(self.id, self.flow, ", ".join(repr(op.name) for op in self.active_ops) or "?"),
-            self.limits.cleanup,
-        )
-        self._end(RunState.CANCELLED, None)
-        running.reset(outside)
-
-    def _end(self, state: RunState, error: Exception | None) -> None:
+        Args:
+            state: What its ops made of it; :meth:`fail`, and an answer that cannot be sent, make it
+                a failure.
+            error: Why they failed, else None.
+        """
         if self.state is not RunState.RUNNING:
             return  # it was abandoned
         if state is RunState.CANCELLED and self._stopped_by is not None:
