@@ -26,6 +26,14 @@ def test_the_exit_code_is_1_if_there_is_a_problem(write: Write):
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "✗ not ready: 1 problem")
 
 
+def test_a_model_with_a_fault_is_one_problem(write: Write):
+    text = "llm: {default: {backend: openai_compatible, modle_name: x}}"
+    write("c.yaml", f"flow: {{a: {{flow_content: ChatOp()}}}}\n{text}")
+    result = CliRunner().invoke(main, ["doctor", "config=c", "http.port=0"])
+
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "✗ not ready: 1 problem")
+
+
 def test_without_a_name_it_says_whose_problems_these_are(write: Write):
     write("default.yaml", "flow: {a: {flow_content: NopeOp()}}")
     result = CliRunner().invoke(main, ["doctor", "http.port=0"])

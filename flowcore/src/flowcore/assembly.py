@@ -40,8 +40,7 @@ def assemble(
         origin = config.origins.find(("flow", name, "flow_content"))
         for _, op in flow.walk():
             if isinstance(op, UserOp):
-                with faults.noted():
-                    _check_names(op, flow, config, origin)
+                _check_names(op, flow, config, origin, faults)
     faults.raise_all()
     assert backends is not None  # noqa: S101 - for the type checker: there was no fault
     return backends, flows
@@ -95,13 +94,14 @@ def _what_is_loaded(config: FlowConfig) -> str:
     )
 
 
-def _check_names(op: UserOp, flow: Flow, config: FlowConfig, origin: str) -> None:
+def _check_names(op: UserOp, flow: Flow, config: FlowConfig, origin: str, faults: Faults) -> None:
     for kind, name in op.named_backends().items():
         known: Mapping[str, object] = getattr(config, kind)
         # Most ops use none: "default" is looked for when an op asks for it.
         if name != "default" and name not in known:
             error = UnknownNameError(kind, name, known, f"configure it under {kind}.{name}")
-            raise ConfigError(f"flow {flow.name!r}, op {op.name!r}: {error}", origin)
+            with faults.noted():
+                raise ConfigError(f"flow {flow.name!r}, op {op.name!r}: {error}", origin)
 
 
 def _flow_of(name: str, op: Op, language: str) -> Flow:

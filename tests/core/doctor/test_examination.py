@@ -79,6 +79,38 @@ def test_each_fault_is_told_and_the_rest_is_looked_at(write: Write):
     assert found(diagnosis, "llm.default").level == "ok"
 
 
+def test_a_fault_of_an_entry_is_told_once_and_not_again_of_what_uses_it(write: Write):
+    write(
+        "c.yaml",
+        "flow:\n"
+        "  good: {flow_content: ChatOp()}\n"
+        "  first: {flow_content: 'ChatOp(llm=\"big\")'}\n"
+        '  second: {flow_content: \'ChatOp(llm="big", vector_store="main")\'}\n'
+        '  bad: {flow_content: \'ChatOp(llm="big") >> ChatOp(llm="nope")\'}\n'
+        "llm:\n"
+        "  default: {backend: openai_compatible, modle_name: x}\n"
+        "  big: {backend: nope}\n"
+        "embedding_model: {default: {backend: openai_compatible, modle_name: x}}\n"
+        "vector_store: {main: {backend: memory}}\n",
+    )
+    diagnosis = examine(["c"], ["http.port=0"])
+
+    told = [finding.name for finding in diagnosis.problems]
+    assert told == ["embedding_model.default", "llm.default", "llm.big", "flow.bad"]
+    assert "'nope'" in found(diagnosis, "flow.bad").text
+    assert "'big'" not in found(diagnosis, "flow.bad").text
+    assert found(diagnosis, "flows").text == "good"
+    assert {
+        finding.name: finding.text
+        for finding in diagnosis.findings
+        if finding.level == "info" and "left out" in finding.text
+    } == {
+        "vector_store.main": "left out, for it needs embedding_model.default",
+        "flow.first": "left out, for it needs llm.big",
+        "flow.second": "left out, for it needs llm.big, vector_store.main",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

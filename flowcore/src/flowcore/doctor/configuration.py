@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 
 from flowcore.app import FlowApp
+from flowcore.backend import KINDS
 from flowcore.config import FlowConfig, load_config
 from flowcore.config_source import find_config
 from flowcore.doctor.secrecy import hide_assigned
@@ -93,6 +94,7 @@ def _make_of_parts(
     right: dict[str, dict[str, Any]] = {name: {} for name in (*_ENTRIES, *config.sections)}
     found: list[Finding] = []
     told: set[str] = set()
+    left_out: dict[str, str] = {}
     app: FlowApp | None = None
     for kind, name in [("imports", ""), *_parts(config)]:
         trial = {**right}
@@ -104,16 +106,39 @@ def _make_of_parts(
             app = FlowApp(config.model_copy(update=trial))
             right = trial
         except Exception as error:  # noqa: BLE001 - see above
-            if str(error) not in told:
-                told.add(str(error))
-                part = f"{kind}.{name}" if name else kind
+            part = f"{kind}.{name}" if name else kind
+            text, needed = _own_faults(str(error), left_out)
+            if kind in KINDS:
+                left_out[f"unknown {kind} {name!r}"] = part
+            if not text:
+                text = f"left out, for it needs {', '.join(needed)}"
+                found.append(Finding("configuration", part, text))
+            elif text not in told:
+                told.add(text)
                 advice = "mend it; `flowcore check` with the same settings checks this alone"
-                found.append(Finding("configuration", part, str(error), "problem", advice))
+                found.append(Finding("configuration", part, text, "problem", advice))
             if kind == "imports":
                 break  # nothing else can be told from what follows from this
     if not found:
         found.append(Finding("configuration", "flows", str(whole_error), "problem", "mend it"))
     return app, found
+
+
+def _own_faults(text: str, left_out: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return the faults that do not merely follow from what was left out, and what that was.
+
+    Args:
+        text: All faults of a part, a line for each.
+        left_out: By what is said of an entry that is missing, the entry that was left out.
+    """
+    own: list[str] = []
+    needed: dict[str, None] = {}
+    for line in text.split("\n"):
+        entries = [entry for said, entry in left_out.items() if said in line]
+        needed |= dict.fromkeys(entries)
+        if not entries:
+            own.append(line)
+    return "\n".join(own), [*needed]
 
 
 def _parts(config: FlowConfig) -> Iterator[tuple[str, str]]:

@@ -30,7 +30,7 @@ def look_at_models(config: FlowConfig, catalog: Catalog, app: FlowApp | None) ->
 def _made(app: FlowApp | None, kind: str, name: str, entry: Mapping[str, Any]) -> Finding:
     model = entry.get("model_name")
     text = f"{entry.get('backend')}{f', {model}' if model else ''}"
-    if app is None:
+    if app is None or name not in getattr(app.config, kind):  # what is wrong with it is told
         return Finding("models", f"{kind}.{name}", text)
     try:
         getattr(app.backends, kind)(name)
