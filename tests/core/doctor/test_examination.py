@@ -79,6 +79,22 @@ def test_each_fault_is_told_and_the_rest_is_looked_at(write: Write):
     assert found(diagnosis, "llm.default").level == "ok"
 
 
+def test_an_unknown_section_is_told_as_such_and_the_rest_is_looked_at(write: Write):
+    write(
+        "c.yaml",
+        "nope: 1\n"
+        "flow: {good: {flow_content: ChatOp()}}\n"
+        "llm: {default: {backend: openai_compatible, model_name: x, api_key: k12345}}\n",
+    )
+    diagnosis = examine(["c"], ["http.port=0"])
+
+    assert [(finding.name, finding.text) for finding in diagnosis.problems] == [
+        ("nope", "c.yaml:1: unknown key 'nope'")
+    ]
+    assert found(diagnosis, "flows").text == "good"
+    assert found(diagnosis, "llm.default").level == "ok"
+
+
 def test_a_fault_of_an_entry_is_told_once_and_not_again_of_what_uses_it(write: Write):
     write(
         "c.yaml",

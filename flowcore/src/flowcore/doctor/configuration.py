@@ -91,7 +91,7 @@ def _make_of_parts(
     config: FlowConfig, whole_error: Exception
 ) -> tuple[FlowApp | None, list[Finding]]:
     """Add one part of a configuration after the other, and leave out those that are wrong."""
-    right: dict[str, dict[str, Any]] = {name: {} for name in (*_ENTRIES, *config.sections)}
+    right: dict[str, Any] = {name: {} for name in _ENTRIES}
     found: list[Finding] = []
     told: set[str] = set()
     left_out: dict[str, str] = {}
@@ -103,7 +103,7 @@ def _make_of_parts(
         elif kind != "imports":
             trial[kind] = config.sections[kind]
         try:
-            app = FlowApp(config.model_copy(update=trial))
+            app = FlowApp(_with_only(config, trial))
             right = trial
         except Exception as error:  # noqa: BLE001 - see above
             part = f"{kind}.{name}" if name else kind
@@ -122,6 +122,14 @@ def _make_of_parts(
     if not found:
         found.append(Finding("configuration", "flows", str(whole_error), "problem", "mend it"))
     return app, found
+
+
+def _with_only(config: FlowConfig, parts: Mapping[str, Any]) -> FlowConfig:
+    """Return a copy with other entries, and of the sections only those that are given."""
+    copied = config.model_copy(update=dict(parts))
+    for name in config.sections.keys() - parts.keys():
+        (copied.model_extra or {}).pop(name)
+    return copied
 
 
 def _own_faults(text: str, left_out: Mapping[str, str]) -> tuple[str, list[str]]:
