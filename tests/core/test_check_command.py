@@ -178,6 +178,84 @@ class TwoOp(BaseOp):
     assert "write `self.context.add_stream_text_sync(text, chunk_type)`" in told[2]
 
 
+def test_what_ops_had_of_their_own_in_flowllm_is_told(write: Write):
+    module = write(
+        "check_ops_xyz.py",
+        """\
+from flowcore import BaseAsyncOp, BaseOp, C
+
+class Pool:
+    def drain(self):
+        self.join_task()  # which is no op
+
+@C.register_op()
+class OneOp(BaseAsyncOp):
+    size: int = 1
+
+    async def async_execute(self):
+        self.submit_async_task(print, self.op_params["x"])
+        await self.join_async_task()
+
+@C.register_op()
+class TwoOp(BaseOp):
+    op_params: dict = {}
+
+    def execute(self):
+        self.task_list = []
+        self.submit_task(print, self.op_params["x"])
+        self.join_task = list
+        self.join_task()
+""",
+    )
+
+    told = [line for line in check("config=my").output.splitlines() if "warning" in line]
+    assert sorted(line.partition(" is FlowLLM's: ")[0] for line in told) == [
+        f"warning: {module}:12: self.op_params",
+        f"warning: {module}:12: self.submit_async_task",
+        f"warning: {module}:13: self.join_async_task",
+        f"warning: {module}:21: self.submit_task",
+    ]
+    by_name = {line.partition(" is FlowLLM's: ")[0].rpartition(".")[2]: line for line in told}
+    assert "declare the parameter on the class" in by_name["op_params"]
+    assert "anyio.create_task_group()" in by_name["join_async_task"]
+    assert "`AOp() | BOp()`" in by_name["submit_task"]
+
+
+def test_a_context_under_another_name_of_the_same_function_is_followed(write: Write):
+    module = write(
+        "check_ops_xyz.py",
+        """\
+from flowcore import BaseAsyncOp, BaseOp, C
+
+@C.register_op()
+class OneOp(BaseAsyncOp):
+    size: int = 1
+
+    async def async_execute(self):
+        ctx = self.context
+
+        async def end():
+            await ctx.add_stream_done()
+
+        await end()
+
+@C.register_op()
+class TwoOp(BaseOp):
+    def execute(self):
+        c = context = self.context
+        c.add_response_error(ValueError())
+        ctx.add_stream_done()  # which is another function's
+""",
+    )
+
+    told = [line for line in check("config=my").output.splitlines() if "warning" in line]
+    assert [line.partition(" is FlowLLM's: ")[0] for line in told] == [
+        f"warning: {module}:11: context.add_stream_done",
+        f"warning: {module}:19: context.add_response_error",
+    ]
+    assert "raise the error, which ends the run as failed" in told[1]
+
+
 def test_ops_without_a_source_are_checked_as_far_as_they_can_be(tmp_path: Path) -> None:
     source = tmp_path / "check_ops_xyz.py"
     py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")))

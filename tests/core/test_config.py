@@ -240,6 +240,50 @@ class NothingOp(BaseAsyncOp):
 
 
 @pytest.mark.parametrize(
+    ("text", "key", "instead"),
+    [
+        ("http: {timeout_keep_alive: 3600}", "'timeout_keep_alive' in 'http'",
+         "write `http.keep_alive_timeout`"),
+        ("http: {limit_concurrency: 1000}", "'limit_concurrency' in 'http'",
+         "write `http.max_connections`"),
+        ("enable_logo: false", "'enable_logo'", "delete it"),
+        ("init_logger: true", "'init_logger'", "delete it"),
+        ("enabled_flows: [a]", "'enabled_flows'", "delete it"),
+        ("disabled_flows: [a]", "'disabled_flows'", "delete it"),
+        ("metadata: {a: 1}", "'metadata'", "write parameters of ops"),
+        ("ray_max_workers: 2", "'ray_max_workers'", "delete it; `http.workers`"),
+        ("mcp: {port: 1}", "'mcp'", "delete it"),
+        ("external_mcp: {}", "'external_mcp'", "delete it"),
+        ("cmd: {flow: a}", "'cmd'", "delete it; the command `flowcore call"),
+        ("flow: {f: {flow_content: NothingOp(), enable_cache: true}}",
+         "'enable_cache' in 'flow.f'", "delete it"),
+        ("flow: {f: {flow_content: NothingOp(), cache_path: x}}",
+         "'cache_path' in 'flow.f'", "delete it"),
+        ("flow: {f: {flow_content: NothingOp(), cache_expire_hours: 1}}",
+         "'cache_expire_hours' in 'flow.f'", "delete it"),
+        ("llm: {a: {backend: openai_compatible, model_name: m, token_count: {}}}",
+         "'token_count' in 'llm.a'", "delete it; the `usage` chunk"),
+    ],
+)  # fmt: skip
+def test_who_has_a_key_of_flowllm_is_told_what_takes_its_place(
+    write: Write, text: str, key: str, instead: str
+) -> None:
+    write("my.yaml", f"language: en\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        FlowApp("my.yaml")
+    said = f"my.yaml:2: unknown key {key}, which is FlowLLM's: {instead}"
+    assert str(caught.value).startswith(said)
+
+
+def test_keys_that_are_called_as_flowllms_elsewhere_get_no_such_hint(write: Write) -> None:
+    write("my.yaml", "enable_cache: true\nhttp: {metadata: 1}\n")
+    with pytest.raises(ConfigError) as caught:
+        FlowApp("my.yaml")
+    assert "unknown key 'enable_cache'" in str(caught.value)
+    assert "FlowLLM" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("htpp: {port: 1}\n", "my.yaml:1: unknown key 'htpp'; did you mean 'http'?"),

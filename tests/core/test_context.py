@@ -317,6 +317,15 @@ async def test_who_ends_a_stream_as_in_flowllm_is_told_to_leave_that_out() -> No
     assert "did you mean" not in str(it.value)
 
 
+async def test_who_records_an_error_as_in_flowllm_is_told_to_raise_it() -> None:
+    class OldOp(BaseOp):
+        def execute(self) -> None:
+            self.context.add_response_error(ValueError())
+
+    with pytest.raises(AttributeError, match="FlowLLM's: raise the error, which ends the run"):
+        await run_op(OldOp())
+
+
 @pytest.mark.parametrize("method", ["add_stream_chunk", "add_stream_text"])
 async def test_what_is_not_awaited_is_warned_of_by_the_name_that_was_typed(method: str) -> None:
     class ForgetfulOp(BaseAsyncOp):

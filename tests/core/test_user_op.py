@@ -263,6 +263,27 @@ async def test_a_fallback_that_fails_takes_the_place_of_the_first_error(op_class
     )
 
 
+@pytest.mark.parametrize("name", ["op_params", "submit_task", "join_task"])
+async def test_who_asks_an_op_for_what_flowllm_had_is_told_what_takes_its_place(name: str) -> None:
+    class OldOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            getattr(self, name)
+
+    class OtherOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            getattr(object(), name)
+
+    with pytest.raises(AttributeError) as caught:
+        await run_op(OldOp())
+    told, where = caught.value.__notes__
+    assert told.startswith(f"self.{name} is FlowLLM's: ")
+    assert where.endswith("op 'old_op'")
+
+    with pytest.raises(AttributeError) as caught:
+        await run_op(OtherOp())
+    assert len(caught.value.__notes__) == 1
+
+
 @pytest.mark.parametrize("op_class", [StagesOp, SyncStagesOp])
 async def test_raise_exception_false_logs_and_goes_on(op_class: Any, log: Log) -> None:
     stages, returned = await outcome(op_class({"execute": 9}, raise_exception=False, name="weak"))

@@ -8,6 +8,7 @@ from typing import Any
 from flowcore.config import FlowConfig
 from flowcore.errors import ConfigError, OpDefinitionError, UnknownNameError, did_you_mean
 from flowcore.flow import Flow
+from flowcore.leftover import instead_of_key
 from flowcore.op import Op, check_op
 from flowcore.plugins import PluginHost
 from flowcore.resources import SharedBackends
@@ -56,6 +57,8 @@ def _check_section(name: str, section: Any, config: FlowConfig, plugins: PluginH
         for service in services:
             if name in services[service].Settings.model_fields:
                 error = f"unknown key {name!r}; did you mean '{service}.{name}'?"
+        if instead := instead_of_key((name,)):
+            error = f"unknown key {name!r}, which is FlowLLM's: {instead}"
         raise ConfigError(error, config.origins.find((name,)))
     # Else it is not installed: only what starts a service needs it.
 

@@ -14,6 +14,7 @@ from typing import Any
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.failure import error_text
+from flowcore.leftover import note_on
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
 from flowcore.op import COPIED, Op, own_copy
 from flowcore.parameters import (
@@ -285,10 +286,10 @@ class UserOp(Op, ABC):
                 )
                 return None
             self.run.blame(self.name)
-            note = f"in flow {self.run.flow!r}, op {self.name!r}"
-            if note not in getattr(error, "__notes__", ()):
-                with suppress(AttributeError):  # a frozen exception
-                    error.add_note(note)
+            for note in (note_on(error, self), f"in flow {self.run.flow!r}, op {self.name!r}"):
+                if note and note not in getattr(error, "__notes__", ()):
+                    with suppress(AttributeError):  # a frozen exception
+                        error.add_note(note)
             raise error
         finally:
             del error  # its traceback holds this frame, and that the whole run

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from flowcore.annotation import alternatives
 from flowcore.errors import ConfigError, did_you_mean
+from flowcore.leftover import instead_of_key
 
 M = TypeVar("M", bound=BaseModel)
 Path = tuple[str | int, ...]
@@ -132,8 +133,11 @@ def _fault(
     if kind == "extra_forbidden":
         known = _known_keys(model, loc[:-1])
         where = f" in {'.'.join(map(str, path[:-1]))!r}" if path[:-1] else ""
+        unknown = f"unknown key {str(path[-1])!r}{where}"
+        if instead := instead_of_key(path):
+            return path, f"{unknown}, which is FlowLLM's: {instead}"
         guess = did_you_mean(str(path[-1]), known) or f"; known keys: {', '.join(sorted(known))}"
-        return path, f"unknown key {str(path[-1])!r}{where}{guess}"
+        return path, f"{unknown}{guess}"
     field = _field_at(model, loc)
     if kind == "missing":
         return path, f"{name!r} is required{_such_as(field, str(path[-1]))}"
