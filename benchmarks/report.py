@@ -20,6 +20,7 @@ A figure is the median of the rounds, with the least and the most of them in bra
 column compares the first figure: in each round it is divided by the other peer's of that round, and
 the median of these ratios is shown. So where rounds differ much, a peer may have the worse median
 and the better ratio. Targets are judged in the same way: within each round, and then by the median.
+A ratio for which something else had the cores in one of its rounds is marked as *disturbed*.
 
 A row that begins with *limit* is nothing to use instead: it is a server without a framework (raw
 ASGI), or flowcore's encoder without op and run, and shows what these parts cost by themselves."""
@@ -63,7 +64,7 @@ def task_report(results: TaskResults, peers: Mapping[str, Peer]) -> str:
         [
             peers[name].title,
             *(_spread(results.values(name, figure.name)) for figure in task.figures),
-            _times(results.ratio(name, reference, first.name)),
+            _times(results, name, first.name),
         ]
         for name in order
     ]
@@ -73,9 +74,8 @@ def task_report(results: TaskResults, peers: Mapping[str, Peer]) -> str:
         f"- {peers[name].title} failed: {_one_line(why)}" for name, why in results.failures.items()
     ]
     for name in order:
-        disturbed = sum(each.get("disturbed", 0.0) > 0 for each in results.rounds[name])
+        disturbed, rounds = results.disturbed(name)
         if disturbed:
-            rounds = len(results.rounds[name])
             what = "something else had the cores for some time"
             parts.append(f"- {peers[name].title}: {what} in {disturbed} of {rounds} rounds")
     parts += [f"- {_sentence(verdict, peers)}" for verdict in verdicts(results)]
@@ -95,8 +95,19 @@ def _one_line(text: str) -> str:
     return line if len(line) <= 400 else f"{line[:200]} … {line[-200:]}"
 
 
-def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f}"
+def _times(results: TaskResults, name: str, figure: str) -> str:
+    reference = results.task.reference
+    ratio = results.ratio(name, reference, figure)
+    if ratio is None:
+        return ""
+    note = disturbance(results, name, reference)
+    return f"{ratio:.2f} ({note})" if note else f"{ratio:.2f}"
+
+
+def disturbance(results: TaskResults, *peers: str) -> str:
+    """Return what is to be said of a ratio of peers, if something else had the cores meanwhile."""
+    disturbed, rounds = results.disturbed(*peers)
+    return f"{disturbed} of {rounds} disturbed" if disturbed else ""
 
 
 def _sentence(verdict: Verdict, peers: Mapping[str, Peer]) -> str:

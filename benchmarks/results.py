@@ -41,6 +41,16 @@ class TaskResults:
         ratios = [ours / theirs for ours, theirs in pairs if theirs]
         return statistics.median(ratios) if ratios else None
 
+    def disturbed(self, *peers: str) -> tuple[int, int]:
+        """Return in how many rounds something else had the cores, of one of the peers or more.
+
+        Returns:
+            That number, and that of the rounds in which all of them were measured.
+        """
+        rounds = list(zip(*(self.rounds.get(peer, ()) for peer in peers), strict=False))
+        count = sum(any(each.get("disturbed", 0.0) > 0 for each in turn) for turn in rounds)
+        return count, len(rounds)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -63,7 +73,7 @@ class Verdict:
 
 
 def verdicts(results: TaskResults) -> list[Verdict]:
-    """Compare with the targets; one whose peers were not measured is left out."""
+    """Compare with the targets; those that :func:`unmeasured` tells are left out."""
     figures = {figure.name: figure for figure in results.task.figures}
     found: list[Verdict] = []
     for target in results.task.targets:
@@ -77,6 +87,19 @@ def verdicts(results: TaskResults) -> list[Verdict]:
             asked = statistics.median(asked for _, asked in pairs)
             found.append(Verdict(target, figure, asked, statistics.median(got), met))
     return found
+
+
+def unmeasured(results: TaskResults) -> list[tuple[Target, str]]:
+    """Return the targets that cannot be judged, each with the peer that has no figures."""
+    return [
+        (target, missing[0])
+        for target in results.task.targets
+        if (missing := [name for name in _peers_of(target) if not results.rounds.get(name)])
+    ]
+
+
+def _peers_of(target: Target) -> list[str]:
+    return [target.peer] if target.of is None else [target.peer, target.of]
 
 
 def _wanted(results: TaskResults, target: Target, rounds: int) -> Sequence[float]:

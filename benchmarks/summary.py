@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.peer import Peer
-from benchmarks.report import number, table, wanted
-from benchmarks.results import TaskResults, verdicts
+from benchmarks.report import disturbance, number, table, wanted
+from benchmarks.results import TaskResults, unmeasured, verdicts
+from benchmarks.task import Target
 
 BY_HAND = ("fastapi", "fastapi_openai")
 """What people would write instead; the second one where a model is asked."""
@@ -21,23 +22,35 @@ def summary(everything: Sequence[TaskResults], peers: Mapping[str, Peer]) -> str
 
 
 def _targets(everything: Sequence[TaskResults], peers: Mapping[str, Peer]) -> str:
-    found = [(each.task.id, verdict) for each in everything for verdict in verdicts(each)]
-    if not found:
+    rows: list[list[str]] = []
+    met = judged = 0
+    for results in everything:
+        for verdict in verdicts(results):
+            judged += 1
+            met += verdict.met
+            rows.append(
+                [
+                    results.task.id,
+                    _named(results, verdict.target, peers),
+                    f"{number(verdict.got)} {verdict.figure.unit}",
+                    wanted(verdict, peers),
+                    "met" if verdict.met else "**not met**",
+                ]
+            )
+        for target, peer in unmeasured(results):
+            why = f"peer {peer} failed" if peer in results.failures else f"needs peer {peer}"
+            named = _named(results, target, peers)
+            rows.append([results.task.id, named, "", "", f"not measured: {why}"])
+    if not rows:
         return ""
-    rows = [
-        [
-            task,
-            f"{peers[verdict.target.peer].title}: {verdict.figure.title}",
-            f"{number(verdict.got)} {verdict.figure.unit}",
-            wanted(verdict, peers),
-            "met" if verdict.met else "**not met**",
-        ]
-        for task, verdict in found
-    ]
-    met = sum(verdict.met for _, verdict in found)
     header = ["", "target", "measured", "wanted", ""]
-    title = f"### The targets: {met} of {len(found)} met"
-    return f"{title}\n\n{table(header, rows)}"
+    rest = f", {len(rows) - judged} not measured" if len(rows) > judged else ""
+    return f"### The targets: {met} of {judged} met{rest}\n\n{table(header, rows)}"
+
+
+def _named(results: TaskResults, target: Target, peers: Mapping[str, Peer]) -> str:
+    figure = next(each for each in results.task.figures if each.name == target.figure)
+    return f"{peers[target.peer].title}: {figure.title}"
 
 
 def _beside_fastapi(everything: Sequence[TaskResults], peers: Mapping[str, Peer]) -> str:
@@ -58,7 +71,8 @@ def _beside_fastapi(everything: Sequence[TaskResults], peers: Mapping[str, Peer]
                 if median is None or ratio is None:
                     row.append("")
                 else:
-                    row.append(f"{number(median)} ({ratio:.2f} x)")
+                    note = disturbance(results, name, other)
+                    row.append(f"{number(median)} ({ratio:.2f} x{note and f', {note}'})")
             if any(row[3:]):
                 rows.append(row)
     if not rows:

@@ -78,6 +78,44 @@ def test_the_report_tells_of_rounds_that_were_disturbed():
     assert "- FastAPI + uvicorn, by hand: something" not in text
 
 
+def test_a_ratio_of_a_disturbed_round_is_marked_in_its_own_cell():
+    results = made([50, 52, 51], [10, 10, 10])
+    results.rounds["quart"] = [{"rate": 10}, {"rate": 10}, {"rate": 10, "disturbed": 0.0}]
+
+    assert "disturbed" not in task_report(results, PEERS)
+    assert "disturbed" not in summary([results], PEERS)
+
+    results.rounds["flowcore"][1] = {"rate": 52, "disturbed": 1.0}
+    text = task_report(results, PEERS)
+
+    assert "| 5.10 (1 of 3 disturbed)" in text
+    assert "| 1.00    " in text
+    assert "| 51 (5.10 x, 1 of 3 disturbed) |" in summary([results], PEERS)
+
+    # It is half of each ratio.
+    results.rounds["fastapi"][0] = {"rate": 10, "disturbed": 1.0}
+    text = task_report(results, PEERS)
+
+    assert "| 5.10 (2 of 3 disturbed)" in text
+    assert text.count("| 1.00 (1 of 3 disturbed)") == 2
+
+
+def test_the_summary_names_the_targets_whose_peer_was_not_measured():
+    failed = made([50], [])
+    failed.failures["fastapi"] = "in round 1: the server ended"
+
+    text = summary([TaskResults(Made(), {"flowcore": [{"rate": 500}]}), failed], PEERS)
+
+    assert "### The targets: 1 of 2 met, 2 not measured" in text
+    assert "| not measured: needs peer fastapi  |" in text
+    assert "| not measured: peer fastapi failed |" in text
+
+    text = summary([TaskResults(Made(), {"fastapi": [{"rate": 10}]})], PEERS)
+
+    assert text.count("not measured: needs peer flowcore") == 2
+    assert "### The targets: 0 of 0 met, 2 not measured" in text
+
+
 def test_the_summary_counts_the_targets_and_sets_each_figure_beside_fastapi():
     missed = made([40, 60, 40], [10, 10, 10])
 
