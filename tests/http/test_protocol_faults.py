@@ -299,6 +299,16 @@ AMBIGUOUS: dict[str, tuple[bytes, bytes]] = {
         b'2;a="b\r\n{}\r\n0\r\n\r\n',
     ),
     "space after a chunk size": (b"Transfer-Encoding: chunked\r\n", b"2 \r\n{}\r\n0\r\n\r\n"),
+    "space after a chunk extension": (
+        b"Transfer-Encoding: chunked\r\n",
+        b"2;a \r\n{}\r\n0\r\n\r\n",
+    ),
+    "space before no extension": (b"Transfer-Encoding: chunked\r\n", b"2 ;\r\n{}\r\n0\r\n\r\n"),
+    "VT before an extension": (b"Transfer-Encoding: chunked\r\n", b"2\x0b;a\r\n{}\r\n0\r\n\r\n"),
+    "long space before an extension": (
+        b"Transfer-Encoding: chunked\r\n",
+        b"2" + b" " * 70_000 + b";a\r\n{}\r\n0\r\n\r\n",
+    ),
     "space before a chunk size": (b"Transfer-Encoding: chunked\r\n", b" 2\r\n{}\r\n0\r\n\r\n"),
     "no chunk size": (b"Transfer-Encoding: chunked\r\n", b"\r\n2\r\n{}\r\n0\r\n\r\n"),
     "long extension": (
@@ -380,6 +390,10 @@ ONE_REQUEST: dict[str, tuple[bytes, bytes]] = {
         b"Transfer-Encoding: chunked\r\n",
         b'f;a="0"\r\n{"say": "this"}\r\n0\r\n\r\n',
     ),
+    "space before extensions": (
+        b"Transfer-Encoding: chunked\r\n",
+        b'f \t;a="0" ;b\r\n{"say": "this"}\r\n0\t;c\r\n\r\n',
+    ),
     "upper case": (b"TRANSFER-ENCODING: CHUNKED\r\n", b'F\r\n{"say": "this"}\r\n0\r\n\r\n'),
     "trailers": (
         b"Transfer-Encoding: chunked\r\n",
@@ -410,7 +424,10 @@ async def test_a_body_with_a_clear_end_is_one_request_and_what_follows_is_the_ne
     assert EchoOp.runs == 1
 
 
-@pytest.mark.parametrize("kind", ["chunk extensions", "trailers", "a request as the body"])
+@pytest.mark.parametrize(
+    "kind",
+    ["chunk extensions", "space before extensions", "trailers", "a request as the body"],
+)
 async def test_what_follows_a_body_is_the_next_request_wherever_the_bytes_are_split(server, kind):
     fields, body = ONE_REQUEST[kind]
     whole = START + fields + b"\r\n" + body + HEALTH
