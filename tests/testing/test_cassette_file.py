@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,60 @@ def test_a_secret_that_comes_in_pieces_is_replaced() -> None:
 
     replayed = [chunk.chunk for _, chunk in read(PATH)[0].chunks]
     assert replayed == ["the key is ***", "", " and ***", "", "!"]
+
+
+def test_a_secret_that_is_a_name_is_replaced_wherever_it_stands() -> None:
+    request = {
+        "messages": [{"role": "user", "content": [{"type": "text", "sk-123": 1}]}],
+        "tools": [{"name": "t", "parameters": {"properties": {"sk-123": {}, "x-sk-123": {}}}}],
+        "params": {"by_key": {"sk-123": 1, "sk-1234567": 2}},
+    }
+    chunk = FlowStreamChunk(chunk={"sk-123": {"sk-123": [{"sk-123": 1}]}}, metadata={"sk-123": 2})
+
+    write(PATH, [Recording(request, [(0, chunk)])], ["sk-1234567", "sk-123"])
+
+    assert "sk-" not in PATH.read_text(encoding="utf-8")
+    [recording] = read(PATH)
+    assert recording.request == {
+        "messages": [{"role": "user", "content": [{"type": "text", "***": 1}]}],
+        "tools": [{"name": "t", "parameters": {"properties": {"***": {}, "x-***": {}}}}],
+        "params": {"by_key": {"***": 1, "****": 2}},
+    }
+    assert recording.chunks[0][1].chunk == {"***": {"***": [{"***": 1}]}}
+    assert recording.chunks[0][1].metadata == {"***": 2}
+
+
+@pytest.mark.parametrize("secret", ["sk-canary-4242", "k\u00fc\u00dfchen", "????>>>>", "abcdef"])
+@pytest.mark.parametrize("before", ["", "u:", "me:", "you:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_secret_in_base64_is_replaced_alone_or_as_a_part(
+    secret: str, before: str, encode: Callable[[bytes], bytes]
+) -> None:
+    text = encode(f"{before}{secret}".encode()).decode()
+    request = {"messages": [{"content": f"Basic {text}"}], "params": {text: 1}}
+    pieces = [FlowStreamChunk(chunk=character) for character in text]
+
+    write(PATH, [Recording(request, [(0, piece) for piece in pieces])], [secret])
+
+    [recording] = read(PATH)
+    content = recording.request["messages"][0]["content"]
+    [name] = recording.request["params"]
+    streamed = "".join(str(chunk.chunk) for _, chunk in recording.chunks)
+    assert content == f"Basic {name}"
+    assert name == streamed
+    begin, end = name.split("***")
+    # At an end stands at most a character that has bits of what is beside it, and filling.
+    assert text.startswith(begin)
+    assert text.endswith(end)
+    assert len(begin) <= math.ceil(8 * len(before) / 6)
+    assert len(end.rstrip("=")) <= 1
+    assert before or not (begin or end)
+
+
+def test_what_looks_like_base64_of_a_short_secret_stays() -> None:
+    write(PATH, [Recording({"texts": ["MQ== or MQ, and aGV5"]})], ["1", "hey"])
+
+    assert read(PATH)[0].request == {"texts": ["MQ== or MQ, and aGV5"]}
 
 
 @pytest.mark.parametrize("secret", ["1", "answer", "a\nb: 'c'", "calls"])

@@ -13,9 +13,18 @@ from typing import Any, cast
 import yaml
 
 from flowcore.errors import BackendError
-from flowcore.schema import ChunkEnum, FlowStreamChunk
+from flowcore.schema import ChunkEnum, FlowStreamChunk, Message, Tool, ToolCall
+from flowcore.testing.secret_forms import with_base64
 
 FORMAT = 1
+_OWN_KEYS = frozenset(
+    {
+        *("request", "model", "messages", "tools", "params", "texts", "vectors"),
+        *("chunks", "at", "last", "left", "error", "code", "status", "message"),
+        *(*map(str, ChunkEnum), *Message.model_fields, *Tool.model_fields, *ToolCall.model_fields),
+    }
+)
+"""The names of the format, which stay whatever a secret is."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 HEADER = """\
 # What a model was asked and what it answered, recorded by flowcore.testing; replayed in this order.
@@ -71,11 +80,12 @@ def write(path: Path, recordings: Sequence[Recording], secrets: Sequence[str] = 
     Args:
         path: The file; its folder is made.
         recordings: What it holds.
-        secrets: Texts to replace by asterisks.
+        secrets: Texts to replace by asterisks, also where base64 stands for them.
     """
-    calls = [_dumped(_whole_secrets_hidden(recording, secrets)) for recording in recordings]
+    hidden = with_base64(secrets)
+    calls = [_dumped(_whole_secrets_hidden(recording, hidden)) for recording in recordings]
     # In the texts themselves: in YAML a text may be quoted, and a secret be a word of the format.
-    data = {"format": FORMAT, "calls": [_without(secrets, call) for call in calls]}
+    data = {"format": FORMAT, "calls": [_without(hidden, call) for call in calls]}
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -115,15 +125,20 @@ def _whole_secrets_hidden(recording: Recording, secrets: Sequence[str]) -> Recor
 
 
 def _without(secrets: Sequence[str], value: Any) -> Any:
-    """Return a value with asterisks in place of the secrets in its texts."""
+    """Return a value with asterisks in place of the secrets in its texts, names among them."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "***")
         return value
     kind: Any = value.__class__
     if isinstance(value, dict):
-        pairs = cast("dict[object, object]", value).items()
-        return kind((key, _without(secrets, item)) for key, item in pairs)
+        pairs: dict[object, object] = {}
+        for key, item in cast("dict[object, object]", value).items():
+            name = key if key in _OWN_KEYS else _without(secrets, key)
+            while name in pairs:
+                name = f"{name}*"  # two secrets were the names of two things
+            pairs[name] = _without(secrets, item)
+        return kind(pairs)
     if isinstance(value, list):
         return kind(_without(secrets, item) for item in cast("list[object]", value))
     return value
