@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -419,6 +419,45 @@ async def test_what_two_ops_of_one_class_hold_is_not_one_container() -> None:
     for name in ("rows", "pair", "recent", "groups", "ordered", "buffer", "unique", "counter"):
         assert getattr(first, name) == getattr(second, name) == getattr(HoardOp, name)
         assert getattr(first, name) is not getattr(second, name)
+
+
+@dataclass(slots=True)
+class Basket:
+    """Holds things in slots, which are no part of `__dict__`."""
+
+    things: list[int]
+    inner: Op | None = None
+    last: int = field(init=False)
+
+
+class BasketOp(BaseAsyncOp, Basket):
+    __slots__ = ("__secret",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        Basket.__init__(self, [], inner=TraceOp(name="inner"))
+        self.__secret = "kept"
+
+    async def async_execute(self) -> None:
+        assert not hasattr(self, "last")
+        self.last = self.context.number
+        self.things.append(self.last)
+        await anyio.lowlevel.checkpoint()
+        assert self.inner is not None
+        said = await self.inner.async_call(trace=[])
+        self.context.response.answer = [*self.things, self.last, said, self.__secret]
+
+
+async def test_what_an_op_keeps_in_slots_belongs_to_one_run_too() -> None:
+    op = BasketOp()
+
+    async with FlowApp({}, flows={"f": op}) as app:
+        for number in range(3):
+            answer = (await app.execute("f", number=number)).answer
+            assert answer == [number, number, "inner", "kept"]
+
+    assert op.things == []
+    assert [name for name, _ in op.children()] == ["inner"]
 
 
 async def test_a_flow_is_compiled_once_at_the_start() -> None:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from flowcore.errors import ExpressionError, OpDefinitionError, UnknownNameError, did_you_mean
-from flowcore.op import Op, check_op
+from flowcore.op import Op, check_op, held_by
 from flowcore.op_tree import MAX_OPS, check_tree
 from flowcore.parameters import is_parameter
 from flowcore.registry import Registry
@@ -246,7 +246,7 @@ class _Compiler:
                 if keyword := next(given, None):
                     wrong = keyword.value if is_parameter(cls, error.parameter) else keyword
             self.fail(wrong, said + hint, error)
-        if "name" not in vars(op):
+        if "name" not in held_by(op):
             self.fail(node, f"{name}.__init__ must call super().__init__(**kwargs)")
         return op
 

@@ -12,9 +12,11 @@ import re
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
+from types import MemberDescriptorType
 from typing import Any, NoReturn, Self, cast
 
 import anyio
@@ -45,6 +47,13 @@ class Op:
     _context: FlowContext | None = None
     _context_type: type[FlowContext] = FlowContext
     _place = ""
+    _slot_members: tuple[MemberDescriptorType, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A mixin may keep what it holds in slots, of which `__dict__` knows nothing.
+        values = [value for klass in reversed(cls.__mro__) for value in vars(klass).values()]
+        cls._slot_members = tuple(each for each in values if isinstance(each, MemberDescriptorType))
 
     def __init__(self, name: str = "") -> None:
         self.name = name or snake_case(type(self).__name__)
@@ -105,7 +114,7 @@ class Op:
 
     def children(self) -> Iterator[tuple[str, Op]]:
         """Yield the ops that this one holds, each with the name by which it holds it."""
-        for key, value in vars(self).items():
+        for key, value in held_by(self).items():
             yield from _ops_in(key, value)
 
     # --- execution ---
@@ -120,6 +129,9 @@ class Op:
         for key, value in vars(self).items():
             if type(value) not in _SCALARS and isinstance(value, COPIED):
                 own[key] = own_copy(value, run)
+        for member in self._slot_members:
+            with suppress(AttributeError):  # it is empty
+                member.__set__(clone, own_copy(member.__get__(self), run))
         clone._run = run
         clone._context = self._context_type(run, self.name)
         return clone
@@ -240,6 +252,15 @@ class SubOps(dict[str, Op]):
         if hasattr(dict, name):
             raise OpDefinitionError(f"a sub-op cannot be called {name!r}: that is a method of dict")
         self[name] = check_op(op, "`ops`")
+
+
+def held_by(op: Op) -> Mapping[str, Any]:
+    """Return what an op itself holds, by name, in slots too."""
+    held = vars(op)
+    for member in op._slot_members:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        with suppress(AttributeError):  # it is empty
+            held = {**held, member.__name__: member.__get__(op)}
+    return held
 
 
 def check_op(value: object, taker: str) -> Op:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from flowcore.masking import is_secret_name, mask_users
-from flowcore.op import Op, ParallelOp, SequentialOp, snake_case
+from flowcore.op import Op, ParallelOp, SequentialOp, held_by, snake_case
 from flowcore.parameters import own_parameters
 
 _MAX_VALUE = 60
@@ -83,7 +83,7 @@ def parameters(op: Op) -> dict[str, Any]:
         for parameter in inspect.signature(cls.__init__).parameters.values():
             if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
                 defaults[parameter.name] = parameter.default
-    own = vars(op)
+    own = held_by(op)
     found = {
         name: value
         for name in defaults
