@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import anyio
 import pytest
@@ -20,9 +20,11 @@ from flowcore import (
     RunFailedError,
     RunState,
 )
+from flowcore.op_listing import describe_parameters
 from flowcore.testing import collect, run_op, scripted_llm
 
 Log = Callable[[], list[str]]
+T = TypeVar("T")
 
 
 async def emit(op: Any, text: str) -> None:
@@ -66,6 +68,36 @@ def test_parameters_are_inherited() -> None:
     op = WebSearchOp(top_k=1, engine="y")
 
     assert (op.top_k, op.engine) == (1, "y")
+
+
+class WithTemperature:
+    temperature: float = 0.5
+    top_k: int = 1
+
+
+class WithTopK:
+    top_k: int = 2
+    query: str
+
+
+def test_a_mixin_brings_parameters_wherever_it_stands() -> None:
+    class SearchOp(WithTemperature, BaseAsyncOp, WithTopK, Generic[T]):
+        async def async_execute(self) -> None: ...
+
+    class OtherOp(BaseAsyncOp, WithTopK, WithTemperature):
+        async def async_execute(self) -> None: ...
+
+    op = SearchOp(query="q", temperature=1)
+
+    assert (op.query, op.temperature, op.top_k, OtherOp(query="q").top_k) == ("q", 1.0, 1, 2)
+    listed = [(p.name, p.default) for p in describe_parameters(SearchOp)]
+    assert listed == [("query", None), ("temperature", 0.5), ("top_k", 1)]
+    listed = [(p.name, p.default) for p in describe_parameters(OtherOp)]
+    assert listed == [("query", None), ("top_k", 2), ("temperature", 0.5)]
+    with pytest.raises(OpDefinitionError, match="OtherOp needs the parameter 'query'"):
+        OtherOp()
+    with pytest.raises(OpDefinitionError, match=r"OtherOp: parameter 'top_k' .* must be"):
+        OtherOp(query="q", top_k="many")
 
 
 @pytest.mark.parametrize(

@@ -217,9 +217,9 @@ def argument_types(init: Callable[..., None], signature: inspect.Signature) -> P
 
 
 def _user_classes(cls: type[Op]) -> list[type]:
-    """Return a class and its bases, without those that flowcore brings."""
-    above = cls.__mro__[: cls.__mro__.index(Op)]
-    return [klass for klass in above if klass.__module__ not in _BASE_MODULES]
+    """Return a class and its bases, mixins too, without those that flowcore brings."""
+    ours = (klass for klass in cls.__mro__ if klass is not Op)
+    return [klass for klass in ours if klass.__module__ not in _BASE_MODULES]
 
 
 def _globals_of(klass: type) -> dict[str, Any]:
