@@ -7,11 +7,13 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
+_STOPPING = "stopping; a second Ctrl-C ends at once\n"
 _SHOW_CURSOR = "\x1b[?25h"
 INTERRUPTED = 130
 """Exit code of a program that was interrupted: 128 and the number of SIGINT."""
@@ -20,8 +22,8 @@ INTERRUPTED = 130
 def run_until_interrupt(function: Callable[[], Awaitable[T]]) -> T:
     """Run a function in an event loop of asyncio.
 
-    An interrupt cancels the function. The second ends the program at once, for an op may ignore
-    its cancellation, and the loop waits for it.
+    An interrupt cancels the function, and says so on standard error. The second ends the program
+    at once, for an op may ignore its cancellation, and the loop waits for it.
 
     Raises:
         KeyboardInterrupt: If the user interrupts it.
@@ -53,15 +55,23 @@ def _leave_at_second_interrupt() -> None:
 
     def second(number: int, frame: object) -> None:
         del number, frame
-        if sys.stderr.isatty():
-            sys.stderr.write(_SHOW_CURSOR)  # which a progress bar hides
-        leave_at_once()
+        _say("", on_terminal=_SHOW_CURSOR)  # which a progress bar hides
+        os._exit(INTERRUPTED)  # nothing is flushed: there may be nobody who reads it
 
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, second)
+        _say(_STOPPING, on_terminal="\n")  # below ^C and a progress bar
         first(number, frame)
 
     signal.signal(signal.SIGINT, handle)
+
+
+def _say(text: str, *, on_terminal: str) -> None:
+    """Write a text on standard error, and before it what is for terminals only."""
+    # What was interrupted may be a write: the stream would refuse another one within it.
+    with suppress(OSError, ValueError, AttributeError):
+        number = sys.stderr.fileno()
+        os.write(number, f"{on_terminal if os.isatty(number) else ''}{text}".encode())
 
 
 def leave_at_once(code: int = INTERRUPTED) -> NoReturn:
