@@ -5,7 +5,7 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -316,12 +316,6 @@ def test_call_prints_how_long_each_op_took_to_stderr() -> None:
     assert "EchoOp" not in flowcore("call", "fail", "query=tea", "-c", "my").stderr
 
 
-def test_call_traces_only_what_runs_here() -> None:
-    assert "--trace tells of ops that run here" in refused(
-        "call", "echo", "--trace", "--url", "http://127.0.0.1:1"
-    )
-
-
 def test_call_prints_lines_of_json() -> None:
     result = flowcore("call", "echo", "-c", "my", "query=é", "--json")
 
@@ -564,6 +558,83 @@ def test_a_chunk_of_an_unknown_type_is_told_in_one_line() -> None:
     message = refused("call", "stream", "--url", "newer://there:1", code=1)
 
     assert "a chunk of the unknown type 'image'; it may be newer" in message
+
+
+def told(op: str, state: str, at: float) -> Mapping[str, Any]:
+    content = {"op": op, "name": "SayOp", "state": state, "at": at}
+    return {"type": "op", "content": content, "metadata": {}}
+
+
+class TracingFakeClient(FakeClient):
+    """A client that may ask for a trace; what it is told is in `events`."""
+
+    events: Sequence[Mapping[str, Any]] = ()
+
+    async def trace_stream_flow(
+        self, flow: str, /, **inputs: Any
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        for event in self.events:
+            yield event
+        async for chunk in self.execute_stream_flow(flow, **inputs):
+            yield chunk
+
+
+class TracingFakeService(RecordingService):
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, url: str, api_key: str | None = None) -> AsyncGenerator[Any]:
+        yield TracingFakeClient()
+
+
+@pytest.fixture
+def tracing_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    C.register_service("traced")(TracingFakeService)
+    return lambda *events: monkeypatch.setattr(TracingFakeClient, "events", events)
+
+
+def test_call_prints_how_long_the_ops_of_a_server_took(tracing_server: Callable[..., None]) -> None:
+    tracing_server(told("0", "started", 0.5), told("0", "finished", 0.75))
+    args = ["call", "stream", "--url", "traced://there:1"]
+
+    result = flowcore(*args, "--trace")
+
+    assert (result.exit_code, result.stdout) == (0, "streamed\n")
+    assert result.stderr.splitlines()[1].split() == [
+        *["0", "SayOp", "0.500", "s", "0.250", "s", "finished"]
+    ]
+    assert flowcore(*args).stderr == ""
+
+
+def test_a_server_that_tells_nothing_of_its_ops_is_told_of(
+    tracing_server: Callable[..., None],
+) -> None:
+    tracing_server()
+
+    result = flowcore("call", "stream", "--url", "traced://there:1", "--trace")
+
+    assert (result.exit_code, result.stdout) == (0, "streamed\n")
+    assert result.stderr.startswith("the server told nothing of its ops: it is of another version")
+
+
+def test_an_event_of_an_op_that_is_none_is_told_in_one_line(
+    tracing_server: Callable[..., None],
+) -> None:
+    tracing_server(told("0", "paused", 0.5))
+
+    message = refused("call", "stream", "--url", "traced://there:1", "--trace", code=1)
+
+    assert "an event of an op that is none: Input should be 'started', 'finished'" in message
+    assert "it may be newer" in message
+
+
+@pytest.mark.usefixtures("fake_server", "tracing_server")
+def test_what_cannot_be_traced_on_a_server_is_not_run_there() -> None:
+    plain = refused("call", "plain", "--url", "traced://there:1", "--trace")
+    without = refused("call", "stream", "--url", "fake://there:1", "--trace")
+
+    assert "flow 'plain' of the server is not streamed" in plain
+    assert "FakeClient cannot ask for a trace; leave out --trace" in without
+    assert FakeClient.calls == []
 
 
 def test_a_service_without_a_client_says_so() -> None:

@@ -10,8 +10,10 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
+from click.testing import CliRunner
 
-from flowcore import BaseAsyncOp, FlowStreamChunk
+from flowcore import BaseAsyncOp, FlowStreamChunk, TracingClient
+from flowcore.cli import main
 from flowcore.sse import SSEDecoder, SSEEvent
 from flowcore_http import HttpClient, SyncHttpClient
 
@@ -185,6 +187,35 @@ async def test_the_blocking_client_hands_the_events_out_too(serve):
         types = await anyio.to_thread.run_sync(call, server.url)
 
     assert types == ["op", "answer", "op"]
+
+
+async def test_our_clients_ask_for_a_trace_of_one_run(serve):
+    def call(url: str) -> list[str]:
+        with SyncHttpClient(url) as client:
+            traced = [chunk["type"] for chunk in client.trace_stream_flow("demo")]
+            return traced + [chunk["type"] for chunk in client.execute_stream_flow("demo")]
+
+    async with serve(flow("SayOp()"), *OPS) as server:
+        types = await anyio.to_thread.run_sync(call, server.url)
+        async with HttpClient(server.url) as client:
+            traced = [chunk async for chunk in client.trace_stream_flow("demo")]
+
+    assert types == ["op", "answer", "op", "answer"]
+    assert [chunk["type"] for chunk in traced] == ["op", "answer", "op"]
+    assert isinstance(client, TracingClient)
+
+
+async def test_the_command_prints_the_trace_of_a_server(serve):
+    command = ["call", "demo", "--trace", "--url"]
+    async with serve(flow("SayOp() >> FailOp()"), *OPS) as server:
+        result = await anyio.to_thread.run_sync(CliRunner().invoke, main, [*command, server.url])
+
+    assert (result.exit_code, result.stdout) == (1, "hi\n")
+    rows = [line.split() for line in result.stderr.splitlines() if "Op " in line]
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        ("0.0", "SayOp", "finished"),
+        ("0.1", "FailOp", "failed"),
+    ]
 
 
 async def test_a_slow_reader_holds_the_ops_up_and_misses_nothing(serve, client_of):

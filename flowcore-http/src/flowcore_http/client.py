@@ -125,6 +125,17 @@ class HttpClient:
         """
         return self._follow(EventStream(flow, self._reconnects), flow_request(flow, inputs))
 
+    def trace_stream_flow(
+        self, flow: str, /, **inputs: Any
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Do as :meth:`execute_stream_flow`, and yield also when the run's ops start and end.
+
+        They come as dicts of the type ``op``, whose ``content`` has the keys ``op``, ``name``,
+        ``state`` and ``at``. A service that does not know of traces yields the chunks alone.
+        """
+        request = flow_request(flow, inputs, trace=True)
+        return self._follow(EventStream(flow, self._reconnects), request)
+
     def resume_stream(self, event_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the chunks of a streamed run that come after an event.
 
@@ -249,6 +260,13 @@ class SyncHttpClient:
     ) -> Generator[dict[str, Any], None, None]:
         """Blocking twin of :meth:`HttpClient.execute_stream_flow`."""
         return self._follow(EventStream(flow, self._reconnects), flow_request(flow, inputs))
+
+    def trace_stream_flow(
+        self, flow: str, /, **inputs: Any
+    ) -> Generator[dict[str, Any], None, None]:
+        """Blocking twin of :meth:`HttpClient.trace_stream_flow`."""
+        request = flow_request(flow, inputs, trace=True)
+        return self._follow(EventStream(flow, self._reconnects), request)
 
     def resume_stream(self, event_id: str) -> Generator[dict[str, Any], None, None]:
         """Blocking twin of :meth:`HttpClient.resume_stream`."""

@@ -15,6 +15,8 @@ from pydantic_core import to_json
 from flowcore import FlowResponse
 from flowcore_http.errors import HttpError, StreamCutError
 
+_TRACE = {"Flowcore-Trace": "ops"}
+
 
 def check_url(base_url: str) -> httpx.URL:
     """Return the address of a service as httpx takes it.
@@ -59,8 +61,13 @@ def stream_timeout(idle: float) -> httpx.Timeout:
     return httpx.Timeout(None, connect=5.0, read=idle, write=idle, pool=idle)
 
 
-def flow_request(flow: str, inputs: dict[str, Any]) -> dict[str, Any]:
+def flow_request(flow: str, inputs: dict[str, Any], *, trace: bool = False) -> dict[str, Any]:
     """Return the arguments of an httpx request that runs a flow.
+
+    Args:
+        flow: Name of the flow.
+        inputs: Its inputs.
+        trace: Whether its stream is to tell what its ops do.
 
     Raises:
         pydantic_core.PydanticSerializationError: If an input has no JSON form.
@@ -69,7 +76,7 @@ def flow_request(flow: str, inputs: dict[str, Any]) -> dict[str, Any]:
         "method": "POST",
         "url": f"/{quote(flow, safe='')}",
         "content": to_json(inputs),
-        "headers": {"Content-Type": "application/json"},
+        "headers": {"Content-Type": "application/json", **(_TRACE if trace else {})},
     }
 
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         ToolCall,
         VectorNode,
     )
-    from flowcore.service import BaseService, FlowClient, ServiceSettings
+    from flowcore.service import BaseService, FlowClient, ServiceSettings, TracingClient
     from flowcore.stream import ChunkStream, TraceStream, read_response
     from flowcore.svg import to_svg
     from flowcore.sync_app import SyncFlowApp
@@ -95,7 +95,7 @@ _HOMES = {
     "reload.handover": "Handover HandoverRequest",
     "run": "Run",
     "schema": "ChunkEnum FlowResponse FlowStreamChunk Message Role Tool ToolCall VectorNode",
-    "service": "BaseService FlowClient ServiceSettings",
+    "service": "BaseService FlowClient ServiceSettings TracingClient",
     "stream": "ChunkStream TraceStream read_response",
     "svg": "to_svg",
     "sync_app": "SyncFlowApp",
@@ -168,6 +168,7 @@ __all__ = [
     "ToolCall",
     "Trace",
     "TraceStream",
+    "TracingClient",
     "UnknownNameError",
     "UserOp",
     "VectorNode",

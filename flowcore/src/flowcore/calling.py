@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from flowcore.app import FlowApp
 from flowcore.errors import ConfigError, FlowcoreError, UnknownNameError
 from flowcore.interruption import run_until_interrupt
 from flowcore.schema import ChunkEnum, FlowStreamChunk
-from flowcore.service import FlowClient
+from flowcore.service import FlowClient, TracingClient
 from flowcore.trace import OpEvent
 from flowcore.yaml_text import parse_yaml
 
@@ -67,14 +68,27 @@ def call_here(
 
 
 def call_server(
-    app: FlowApp, url: str, flow: str, inputs: Mapping[str, str], printer: Printer
+    app: FlowApp,
+    url: str,
+    flow: str,
+    inputs: Mapping[str, str],
+    printer: Printer,
+    trace: Callable[[OpEvent], object] | None = None,
 ) -> bool:
     """Run a flow on the server at ``url``; return whether it came to a good end.
 
     The key of a server that asks for one is taken from ``FLOWCORE_API_KEY``.
 
+    Args:
+        app: Knows the services.
+        url: Address of the server.
+        flow: Name of the flow.
+        inputs: Its inputs, as texts.
+        printer: Where its chunks go.
+        trace: What is to be told when an op starts or ends.
+
     Raises:
-        ConfigError: If no installed service understands the URL.
+        ConfigError: If no installed service understands the URL, or there is no trace of the flow.
         UnknownNameError: If the server has no such flow.
         FlowcoreError: If the server cannot be reached or refuses.
     """
@@ -83,7 +97,10 @@ def call_server(
         async with connected(app, url) as client:
             streams, schema = await described_flow(client, flow)
             values = parse_inputs(inputs, schema)
-            return await run_there(client, flow, values, printer, streams=streams)
+            if trace is None:
+                return await run_there(client, flow, values, printer, streams=streams)
+            tracing = _tracing(client, flow, streams=streams)
+            return await _print_stream(tracing.trace_stream_flow(flow, **values), printer, trace)
 
     return run_until_interrupt(run)
 
@@ -131,6 +148,17 @@ async def described_flow(client: FlowClient, flow: str) -> tuple[bool, Mapping[s
     return flows[flow]
 
 
+def _tracing(client: FlowClient, flow: str, *, streams: bool) -> TracingClient:
+    if not streams:
+        raise ConfigError(
+            f"flow {flow!r} of the server is not streamed, and a server tells only with a stream "
+            "what ops do; leave out --trace"
+        )
+    if not isinstance(client, TracingClient):
+        raise ConfigError(f"{type(client).__name__} cannot ask for a trace; leave out --trace")
+    return client
+
+
 async def run_there(
     client: FlowClient, flow: str, inputs: Mapping[str, Any], printer: Printer, *, streams: bool
 ) -> bool:
@@ -146,9 +174,16 @@ async def run_there(
     return True
 
 
-async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Printer) -> bool:
+async def _print_stream(
+    chunks: AsyncIterator[Mapping[str, Any]],
+    printer: Printer,
+    trace: Callable[[OpEvent], object] | None = None,
+) -> bool:
     good = True
     async for chunk in chunks:
+        if trace is not None and chunk["type"] == "op":
+            trace(_op_event(chunk["content"]))
+            continue
         try:
             kind = ChunkEnum(chunk["type"])
         except ValueError:
@@ -166,6 +201,16 @@ async def _print_stream(chunks: AsyncIterator[Mapping[str, Any]], printer: Print
             )
         )
     return good
+
+
+def _op_event(content: object) -> OpEvent:
+    try:
+        return _OP_EVENT.validate_python(content)
+    except ValidationError as error:
+        raise FlowcoreError(
+            f"the server sent an event of an op that is none: {error.errors()[0]['msg']}; "
+            "it may be newer than this client"
+        ) from None
 
 
 def described_flows(
@@ -203,3 +248,6 @@ def parse_inputs(inputs: Mapping[str, str], schema: Mapping[str, Any]) -> dict[s
             value = text
         values[name] = value
     return values
+
+
+_OP_EVENT = TypeAdapter(OpEvent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,6 +40,19 @@ class FlowClient(Protocol):
 
     def execute_stream_flow(self, flow: str, /, **inputs: Any) -> AsyncIterator[Mapping[str, Any]]:
         """Run a flow that is streamed; each chunk has ``type``, ``content`` and ``metadata``."""
+        ...
+
+
+@runtime_checkable
+class TracingClient(FlowClient, Protocol):
+    """A client that can ask what the ops of a run do."""
+
+    def trace_stream_flow(self, flow: str, /, **inputs: Any) -> AsyncIterator[Mapping[str, Any]]:
+        """Run a flow as ``execute_stream_flow`` does, and tell when its ops start and end.
+
+        Of that it tells among the chunks, with the type ``op`` and the fields of an
+        :class:`OpEvent` as ``content``.
+        """
         ...
 
 
@@ -95,6 +108,8 @@ class BaseService(ABC):
         cls, url: str, api_key: str | None = None
     ) -> AbstractAsyncContextManager[FlowClient]:
         """Return a client for a service of this kind; by default there is none.
+
+        For ``flowcore call --trace``, it has to be a :class:`TracingClient`.
 
         Args:
             url: Address of the server; its scheme is the service's name.

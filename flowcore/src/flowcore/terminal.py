@@ -134,6 +134,15 @@ class OpTimes:
         if rows:
             print_table(rows, Console(stderr=True, highlight=False))
 
+    def miss_events(self) -> None:
+        """Say so where nothing was told of any op, as a server does that cannot tell of it."""
+        if not self._calls:
+            text = (
+                "the server told nothing of its ops: it is of another version, or what stands "
+                "before it did not pass on that they were asked for"
+            )
+            Console(stderr=True, highlight=False, soft_wrap=True).print(text, style="dim")
+
 
 def print_flows_as_trees(app: FlowApp, names: Iterable[str]) -> None:
     """Print flows with their ops.

@@ -33,24 +33,25 @@ def command(
     from flowcore.calling import call_here, call_server  # noqa: PLC0415 - slow to import
     from flowcore.terminal import ChunkPrinter, JsonPrinter, OpTimes  # noqa: PLC0415
 
-    if trace and url is not None:
-        raise click.UsageError("--trace tells of ops that run here, not of those at --url")
     values, configs = split_inputs(inputs, names)
     app = app_for_flow(configs, overrides, url)
     printer = JsonPrinter() if as_json else ChunkPrinter()
     times = OpTimes()
+    tell = times.event if trace else None
     try:
         try:
             done = (
-                call_server(app, url, flow, values, printer)
+                call_server(app, url, flow, values, printer, tell)
                 if url
-                else call_here(app, flow, values, printer, times.event if trace else None)
+                else call_here(app, flow, values, printer, tell)
             )
         finally:
             printer.close()
             times.print()
     except KeyboardInterrupt:
         leave_at_once()
+    if trace:
+        times.miss_events()
     if not done:
         raise SystemExit(1)
     printer.miss_answer()
