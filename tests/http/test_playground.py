@@ -91,6 +91,14 @@ async def test_a_part_of_the_page_has_its_content_type(client, name, kind):
     assert response.content == (STATIC / name).read_bytes()
 
 
+def test_each_colour_is_written_once_light_and_dark_side_by_side():
+    written = re.findall(r"(--[\w-]+):([^;]+);", (STATIC / "colors.css").read_text("utf-8"))
+
+    assert "--ink" in dict(written)
+    assert len(written) == len(dict(written))
+    assert all("light-dark(" in value for _, value in written)
+
+
 async def test_every_answer_forbids_what_the_page_does_not_need(client):
     asked = [
         *[await client.get(path) for path in PATHS],
