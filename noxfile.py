@@ -175,6 +175,15 @@ def floors(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def audit(session: nox.Session) -> None:
+    """Look the pinned versions up for known vulnerabilities; `nox -s audit -- -s osv` elsewhere."""
+    session.install("pip-audit")
+    pinned = ("--requirement", "constraints.txt", "--no-deps", "--disable-pip")
+    # What the service does not know of would otherwise be passed over, and all seem well.
+    session.run("pip-audit", "--strict", *pinned, *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
 def docs(session: nox.Session) -> None:
     """Make the documentation site in build/docs; `nox -s docs -- linkcheck` tries outside links."""
     session.install(*CONSTRAINTS, *SITE_TOOLS)

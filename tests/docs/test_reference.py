@@ -170,6 +170,14 @@ def test_every_variable_of_example_env_is_in_the_reference():
     assert names <= code_spans(REFERENCE / "config.md")
 
 
+def test_every_session_of_nox_is_in_the_guide_for_contributors():
+    text = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)", text, re.MULTILINE))
+    told = {name for row in table_rows(ROOT / "CONTRIBUTING.md")["Set up"] for name in row[0]}
+
+    assert sessions == told
+
+
 def test_the_architecture_page_shows_the_floors_that_are_enforced():
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     layers: list[str] = tools["importlinter"]["contracts"][0]["layers"]
