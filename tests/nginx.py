@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import reserved_port
 from tests.tools import find_tool
 
 PORT = "8080"
@@ -49,25 +50,26 @@ def running_nginx(folder: Path, site: str) -> Generator[int]:
     """
     program = find_tool("nginx", package="nginx (Debian: nginx-light)")
     folder.mkdir()
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    # As root, its worker would become a user who may not enter the folder.
-    user = f"user {getpass.getuser()};" if os.name == "posix" and os.geteuid() == 0 else ""
-    site = site.replace(f"listen {PORT};", f"listen 127.0.0.1:{port};")
-    (folder / "site.conf").write_text(site, encoding="utf-8")
-    config, log = folder / "nginx.conf", folder / "error.log"
-    config.write_text(MAIN.format(folder=folder, user=user), encoding="utf-8")
-    process = subprocess.Popen([program, "-p", str(folder), "-e", str(log), "-c", str(config)])
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < deadline, "nginx does not answer"
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-                break
-            time.sleep(0.01)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    with reserved_port() as port:
+        # As root, its worker would become a user who may not enter the folder.
+        user = f"user {getpass.getuser()};" if os.name == "posix" and os.geteuid() == 0 else ""
+        site = site.replace(f"listen {PORT};", f"listen 127.0.0.1:{port};")
+        (folder / "site.conf").write_text(site, encoding="utf-8")
+        config, log = folder / "nginx.conf", folder / "error.log"
+        config.write_text(MAIN.format(folder=folder, user=user), encoding="utf-8")
+        process = subprocess.Popen([program, "-p", str(folder), "-e", str(log), "-c", str(config)])
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                assert process.poll() is None, log.read_text(encoding="utf-8")
+                assert time.monotonic() < deadline, "nginx does not answer"
+                with (
+                    contextlib.suppress(OSError),
+                    socket.create_connection(("127.0.0.1", port), 1.0),
+                ):
+                    break
+                time.sleep(0.01)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(timeout=10)

@@ -16,6 +16,7 @@ from tests.faults.client import SECONDS, until
 from tests.faults.conftest import Start
 from tests.faults.models import TEXT, Models
 from tests.faults.server import COMMAND, PROJECT, Server, environment, new_key
+from tests.ports import reserved_port
 
 
 def status_of(server: Server, path: str) -> int:
@@ -24,14 +25,6 @@ def status_of(server: Server, path: str) -> int:
         return httpx.get(server.url + path, headers={"Connection": "close"}).status_code
     except httpx.TransportError:
         return 0
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 # --- the end ---
@@ -123,30 +116,30 @@ def test_a_client_can_tell_a_killed_server_from_a_finished_stream(start: Start, 
 def test_a_service_that_can_no_longer_write_its_log_goes_on(
     models: Models, tmp_path: Path, workers: int, lost: str
 ):
-    port = free_port()
-    command = [COMMAND, "config=faults", f"http.port={port}"]
-    if workers > 1:
-        command.append(f"http.workers={workers}")
-    env = environment(tmp_path, FAULTS_UPSTREAM=models.base_url)
-    if lost == "full disk":
-        with open("/dev/full", "wb") as full:  # noqa: PTH123
-            process = subprocess.Popen(command, cwd=PROJECT, env=env, stdout=full, stderr=full)
-    else:
-        process = subprocess.Popen(
-            command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        process.stdout.close()
-    try:
-        server = Server(process, tmp_path, port, workers)
-        until(lambda: status_of(server, "/health") == 200, 10)
-        for _ in range(5):
-            assert server.run("raise", key=new_key()).code == "op_failed"
-        assert server.run("echo", texts=["still here"]).text == "still here"
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
+    with reserved_port() as port:
+        command = [COMMAND, "config=faults", f"http.port={port}"]
+        if workers > 1:
+            command.append(f"http.workers={workers}")
+        env = environment(tmp_path, FAULTS_UPSTREAM=models.base_url)
+        if lost == "full disk":
+            with open("/dev/full", "wb") as full:  # noqa: PTH123
+                process = subprocess.Popen(command, cwd=PROJECT, env=env, stdout=full, stderr=full)
+        else:
+            process = subprocess.Popen(
+                command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+        try:
+            server = Server(process, tmp_path, port, workers)
+            until(lambda: status_of(server, "/health") == 200, 10)
+            for _ in range(5):
+                assert server.run("raise", key=new_key()).code == "op_failed"
+            assert server.run("echo", texts=["still here"]).text == "still here"
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
 
 
 # --- the clock ---

@@ -8,7 +8,6 @@ import os
 import re
 import select
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import httpx
 import pytest
 
 from flowcore import BaseAsyncOp, FlowStreamChunk
+from tests.ports import reserved_port
 
 from .observed import observed
 
@@ -226,9 +226,7 @@ def full_disk() -> int:
 async def test_the_service_goes_on_when_its_log_cannot_be_written(
     tmp_path: Path, kind: str, destination: Callable[[], int]
 ):
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    with os.fdopen(destination(), "wb") as stderr:
+    with reserved_port() as port, os.fdopen(destination(), "wb") as stderr:
         variables = {"FLOWCORE_LOG_LEVEL": "debug", "FLOWCORE_LOG_FORMAT": kind}
         async with observed(
             tmp_path, f"http.port={port}", stderr=stderr.fileno(), **variables
@@ -238,11 +236,9 @@ async def test_the_service_goes_on_when_its_log_cannot_be_written(
 
 
 async def test_a_log_that_nobody_reads_holds_up_neither_the_service_nor_its_end(tmp_path: Path):
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
     out, inside = os.pipe()
     code: int | None = None
-    with os.fdopen(out, "rb"), os.fdopen(inside, "wb") as stderr:
+    with reserved_port() as port, os.fdopen(out, "rb"), os.fdopen(inside, "wb") as stderr:
         async with (
             observed(
                 tmp_path, f"http.port={port}", stderr=stderr.fileno(), FLOWCORE_LOG_LEVEL="debug"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.reader import assert_matches, changed, commands
+from tests.ports import reserved_port
 
 from .conftest import environment, run
 
@@ -23,16 +24,17 @@ PORT = "8080"
 def test_the_plugin_of_the_tutorial_is_installed_from_an_index(
     wheels: Mapping[str, Path], tmp_path: Path
 ):
-    author = Author(tmp_path, wheels["flowcore"].parent)
     publishing = PAGE.read_text(encoding="utf-8").split("## 6. ")[0].count("\n")
-    try:
-        for block in blocks(PAGE):
-            if block.file:
-                author.save(block)
-            elif block.line > publishing and block.language in {"bash", "console"}:
-                author.follow(block)
-    finally:
-        author.close()
+    with reserved_port() as port:
+        author = Author(tmp_path, wheels["flowcore"].parent, port)
+        try:
+            for block in blocks(PAGE):
+                if block.file:
+                    author.save(block)
+                elif block.line > publishing and block.language in {"bash", "console"}:
+                    author.follow(block)
+        finally:
+            author.close()
 
     assert author.shown == 2
     assert len(list((tmp_path / "index").iterdir())) == 2
@@ -41,7 +43,7 @@ def test_the_plugin_of_the_tutorial_is_installed_from_an_index(
 class Author:
     """Works in an environment with pip only, and in a folder beside which the index will lie."""
 
-    def __init__(self, parent: Path, wheels: Path) -> None:
+    def __init__(self, parent: Path, wheels: Path, port: int) -> None:
         self.folder = parent / "flowcore-weather"
         self.folder.mkdir()
         run(sys.executable, "-m", "venv", parent / "venv")
@@ -52,7 +54,7 @@ class Author:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
         self.wheels = wheels
-        self.port = free_port()
+        self.port = port
         self.shown = 0
         self._index: subprocess.Popen[bytes] | None = None
 
@@ -116,9 +118,3 @@ class Author:
 def accepts_connections(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
