@@ -52,8 +52,11 @@ class Cleanup:
             raise RunCancelledError("the run has ended already")
 
     def begin(self, group: object, error: Exception) -> None:
-        """Note that ops of a group are cancelled, because one beside them failed."""
-        self._failures[group] = monotonic(), error
+        """Note that ops of a group are cancelled, because one beside them failed.
+
+        The first failure counts: one that fails in its cleanup gives the others no further time.
+        """
+        self._failures.setdefault(group, (monotonic(), error))
 
     def end(self, group: object) -> None:
         """Note that all ops of a group have ended."""
