@@ -92,6 +92,16 @@ async def test_an_input_never_replaces_the_contexts_own_attributes(name: str) ->
     assert len(seen[2]) == 32
 
 
+async def test_a_value_may_be_called_as_what_an_op_counts_for_itself() -> None:
+    def write(context: FlowContext) -> None:
+        context.emitted = 3
+
+    seen: list[Any] = []
+    await run_op(ProbeOp(write) >> ProbeOp(lambda context: seen.append(context.emitted)))
+
+    assert seen == [3]
+
+
 async def test_an_op_cannot_replace_the_contexts_own_attributes_either() -> None:
     def look(context: FlowContext) -> None:
         with pytest.raises(AttributeError, match=r"store the value as context\['response'\]"):

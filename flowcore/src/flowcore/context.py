@@ -35,17 +35,16 @@ class FlowContext:
     called ``response`` is found at ``context["response"]``.
     """
 
-    __slots__ = ("_op", "_run", "emitted")
+    __slots__ = ("_op", "_run", "_sent")
 
     def __init__(self, run: Run, op: str) -> None:
         _set(self, "_run", run)
         _set(self, "_op", op)
-        _set(self, "emitted", 0)
+        _set(self, "_sent", 0)
 
     _run: Run
     _op: str
-    emitted: int
-    """How many chunks this op has sent; not those of the ops that it holds."""
+    _sent: int
 
     @property
     def flow_id(self) -> str:
@@ -70,14 +69,14 @@ class FlowContext:
         """
         run = self._run
         if is_bare(chunk) and run.take(chunk.chunk, chunk.chunk_type):
-            _set(self, "emitted", self.emitted + 1)
+            _set(self, "_sent", self._sent + 1)
             return
         accepted = run.accept(chunk, self._op)
         if not accepted:
             await checkpoint()
         for owned in accepted:
             # Counted first: a chunk that may be on its way must not be sent again by another try.
-            _set(self, "emitted", self.emitted + 1)
+            _set(self, "_sent", self._sent + 1)
             await run.send(owned, self._op)
 
     async def add_stream_text(self, text: str, chunk_type: ChunkEnum | str = _ANSWER) -> None:
@@ -94,7 +93,7 @@ class FlowContext:
                 would be lost.
         """
         if self._run.take(text, chunk_type):
-            _set(self, "emitted", self.emitted + 1)
+            _set(self, "_sent", self._sent + 1)
         else:
             chunk = chunk_of_text(text, chunk_type, self._op)
             await FlowContext.add_stream_chunk(self, chunk)
@@ -129,7 +128,7 @@ class FlowContext:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in FlowContext.__slots__:
-            object.__setattr__(self, name, value)
+            _set(self, name, value)
             return
         if hasattr(FlowContext, name):
             raise AttributeError(
@@ -189,3 +188,11 @@ class WorkerContext(FlowContext):
     def add_stream_text(self, text: str, chunk_type: ChunkEnum | str = _ANSWER) -> NoReturn:  # noqa: ARG002
         """Refuse to lose a text."""
         raise ChunkError("a sync op sends texts with context.add_stream_text_sync(…)")
+
+
+def sent_through(context: FlowContext) -> int:
+    """Return how many chunks have been sent through a context: those of one op.
+
+    Not an attribute of the context, in which all names but a few are for the values of a flow.
+    """
+    return context._sent  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

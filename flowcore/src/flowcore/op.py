@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Self, cast
 import anyio
 import anyio.abc
 
-from flowcore.context import FlowContext
+from flowcore.context import FlowContext, sent_through
 from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.failure import error_text, failure_of
 from flowcore.run import Run
@@ -157,7 +157,7 @@ class Op:
 
     def emitted(self) -> int:
         """Return how many chunks this op, and the ops that it holds, have sent."""
-        return self.context.emitted + sum(op.emitted() for _, op in self.children())
+        return sent_through(self.context) + sum(op.emitted() for _, op in self.children())
 
 
 class SequentialOp(Op):
