@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ from flowcore import (
     FlowStreamChunk,
     Op,
     OpEvent,
+    RunFailedError,
     RunState,
     SequentialOp,
     read_response,
@@ -95,7 +97,7 @@ async def trace(op: Op, config: dict[str, Any] | None = None) -> list[str]:
             try:
                 async for item in items:
                     found += [told(item)]
-            except ValueError as error:
+            except (ValueError, RunFailedError) as error:
                 found.append(repr(error))
     return found
 
@@ -140,6 +142,20 @@ async def test_the_siblings_of_an_op_that_fails_are_told_as_cancelled() -> None:
 
     assert found.index("0.1.2 failed") < found.index("0.0 cancelled")
     assert found.index("0.0 cancelled") < found.index("error: ValueError: no luck")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_op_that_awaits_what_others_cancelled_has_failed() -> None:
+    class AwaitOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    found = await trace(AwaitOp())
+
+    assert found[:2] == ["0 started", "0 failed"]
+    assert found[-1].startswith("RunFailedError(")
 
 
 async def test_a_cancelled_run_tells_which_op_was_running() -> None:

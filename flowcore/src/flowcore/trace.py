@@ -10,6 +10,7 @@ from typing import Literal, cast
 import anyio
 
 from flowcore.channel import Channel, OwnedChunk
+from flowcore.failure import failure_of
 from flowcore.schema import FlowStreamChunk
 
 OpState = Literal["started", "finished", "failed", "cancelled"]
@@ -78,8 +79,7 @@ class Trace:
         """Tell that an op has ended, with an error or none."""
         state: OpState = "finished"
         if error is not None:
-            is_cancelled = isinstance(error, anyio.get_cancelled_exc_class())
-            state = "cancelled" if is_cancelled else "failed"
+            state = "cancelled" if failure_of(error) is None else "failed"
         self._channel.add(self._event(place, op, state))
 
     def _event(self, place: str, op: object, state: OpState) -> OwnedChunk:
