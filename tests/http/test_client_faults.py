@@ -121,6 +121,8 @@ def event(**members: Any) -> bytes:
         event(metadata="x"),
         event(flow_id=5),
         event(flow_id=None),
+        b"event:op\ndata:nonsense\n\n",
+        b"event:op\ndata:5\n\n",
     ],
     ids=bytes.decode,
 )

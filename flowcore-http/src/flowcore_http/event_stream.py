@@ -71,7 +71,7 @@ class EventStream:
             if event.data == "[DONE]":
                 self.ended = True
                 return
-            chunk = self._parse_op(event) if event.event == "op" else self._parse(event.data)
+            chunk = self._parse(event)
             if self._resumed and _is_end_of_cut_run(chunk):
                 self._lost = True
                 raise StreamCutError(
@@ -119,10 +119,13 @@ class EventStream:
         self._resumed = True
         return resume_request(self._event_id)
 
-    def _parse(self, data: str) -> dict[str, Any]:
+    def _parse(self, event: SSEEvent) -> dict[str, Any]:
         parsed: dict[str, Any] = {}
         try:
-            chunk = json.loads(data)
+            chunk = json.loads(event.data)
+            if event.event == "op":  # as if it were a chunk, for those who asked for a trace
+                run_id = event.id.partition("-")[0]
+                chunk = {"flow_id": run_id, "chunk_type": "op", "chunk": chunk}
             parsed = {
                 "type": chunk["chunk_type"],
                 "content": chunk["chunk"],
@@ -134,15 +137,10 @@ class EventStream:
         if not all(isinstance(parsed.get(key), kind) for key, kind in _MEMBERS.items()):
             self._lost = True
             raise HttpError(
-                f"flow {self._flow!r} sent an event that is not a chunk: {data[:200]!r}", status=200
+                f"flow {self._flow!r} sent an event that is not a chunk: {event.data[:200]!r}",
+                status=200,
             )
         return parsed
-
-    def _parse_op(self, event: SSEEvent) -> dict[str, Any]:
-        """Return what tells of an op as if it were a chunk, for those who asked for a trace."""
-        run_id = event.id.partition("-")[0]
-        wrapped = {"flow_id": run_id, "chunk_type": "op", "chunk": json.loads(event.data)}
-        return self._parse(json.dumps(wrapped))
 
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
