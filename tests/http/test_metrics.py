@@ -14,8 +14,9 @@ import pytest
 from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.parser import text_string_to_metric_families
 
-from flowcore import BackendError, BaseAsyncOp, FlowStreamChunk
-from flowcore_http.metrics import CODES
+from flowcore import BackendError, BaseAsyncOp, FlowApp, FlowStreamChunk
+from flowcore_http.inflight import InFlight
+from flowcore_http.metrics import CODES, Metrics
 
 from .observed import observed
 
@@ -102,6 +103,18 @@ async def test_the_gaps_between_deliveries_are_measured(serve, client_of):
     assert after("flowcore_run_chunk_gap_seconds_count", flow="greet") == 2
     assert after("flowcore_run_chunk_gap_seconds_bucket", flow="greet", le="0.01") == 0
     assert after("flowcore_run_chunk_gap_seconds_bucket", flow="greet", le="+Inf") == 2
+
+
+async def test_what_takes_less_than_a_tick_of_the_clock_is_counted_too():
+    async with FlowApp({}, flows={"greet": GreetOp()}) as app:
+        metrics = Metrics(app, InFlight())
+        delivered = metrics.gap_meter(app.start("greet", {}))
+        delivered(1.0)
+        delivered(1.0)
+
+        text, _ = await metrics.render("")
+
+    assert Reading(text.decode())("flowcore_run_chunk_gap_seconds_count", flow="greet") == 1
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,8 @@ class _Seconds(Histogram):
 
     def move(self, tally: _Tally) -> None:
         """Add what a tally has counted, and let it begin anew."""
-        if not tally.total:
+        # Not by the total: what takes less than a tick of the clock is counted too.
+        if not any(tally.counts):
             return
         self._sum.inc(tally.total)
         tally.total = 0.0
