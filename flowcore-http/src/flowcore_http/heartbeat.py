@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from flowcore_http.exchange import Exchange
 from flowcore_http.wire import COMMENT
@@ -60,10 +61,6 @@ class Heartbeat:
     async def _send(self, exchange: Exchange) -> None:
         # Events, and even the last one, may have been sent since this task was made. Where the
         # client has left, that is noticed where they are sent.
-        try:
+        with suppress(OSError):
             if time.monotonic() - exchange.sent_at >= self._seconds / 2:
                 await exchange.write(COMMENT)
-        except OSError:
-            pass
-        finally:
-            self._sending.pop(exchange, None)
