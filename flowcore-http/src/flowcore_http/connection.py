@@ -265,10 +265,9 @@ class Connection:
         """Answer without the app, if there is no answer yet, and close the connection."""
         if self._answer is None or self._answer.is_silent:
             content = problem.content()
-            headers = problem.all_headers()
-            headers |= {"Content-Length": str(len(content)), "Connection": "close"}
-            fields = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
-            head = head_of_response(problem.status, fields)
+            fields = dict(problem.fields())
+            fields |= {b"content-length": b"%d" % len(content), b"connection": b"close"}
+            head = head_of_response(problem.status, fields.items())
             self.transport.write(head if self._is_head else head + content)
             self._rules.refused(problem)
         self.end()

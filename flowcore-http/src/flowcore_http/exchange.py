@@ -26,6 +26,12 @@ LINGER_SECONDS = 2.0
 
 Header = tuple[bytes, bytes]
 
+JSON: tuple[Header, ...] = (
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+)
+"""The headers of an answer in JSON that no cache may keep."""
+
 _SCOPE_KEY = "flowcore.exchange"
 _RUN_ID = b"x-run-id"
 
@@ -173,7 +179,8 @@ class Exchange:
     def at_end(self, release: Callable[[str], object]) -> None:
         """Have ``release(reason)`` called when the request has ended, or its client has left.
 
-        The reason is why the client left, if that is what ended it.
+        It takes the place of what was given before. The reason is why the client left, if that is
+        what ended the request.
         """
         self._release = release
 
@@ -239,11 +246,7 @@ class Exchange:
 
     async def refuse(self, problem: HttpProblem) -> None:
         """Answer with a problem, and then drop what the client is still sending."""
-        body = problem.content()
-        headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in problem.all_headers().items()
-        ]
+        body, headers = problem.content(), problem.fields()
         if self._whole or self.client_left:
             await self.answer(problem.status, headers, body)
             return

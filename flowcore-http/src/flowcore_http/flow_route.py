@@ -11,7 +11,7 @@ from flowcore_http.admission import Admission
 from flowcore_http.body import read_object
 from flowcore_http.connected import Connected
 from flowcore_http.endpoint import Endpoint, check_method
-from flowcore_http.exchange import Exchange
+from flowcore_http.exchange import JSON, Exchange
 from flowcore_http.frames import let_go_of_frames
 from flowcore_http.inflight import InFlight
 from flowcore_http.problem import problem_of_run, stopping
@@ -93,11 +93,7 @@ class FlowRoute:
                 # The run has ended; its error has come through this frame and others as well.
                 exchange.at_end(partial(_let_go, error))
                 raise problem_of_run(run) from error
-            headers = [
-                (b"content-type", b"application/json"),
-                (b"cache-control", b"no-store"),
-                (b"x-run-id", run.id.encode()),
-            ]
+            headers = [*JSON, (b"x-run-id", run.id.encode())]
             await exchange.answer(200, headers, encode_response(response))
 
     async def _start(self, exchange: Exchange, *, trace: bool = False) -> Run:

@@ -73,10 +73,11 @@ class HttpProblem(Exception):  # noqa: N818 - the term of RFC 9457
 
     def all_headers(self) -> dict[str, str]:
         """Return the headers of the response, without its length."""
-        return {
-            "Content-Type": "application/problem+json",
-            **self.headers,
-        }
+        return {"Content-Type": "application/problem+json", **self.headers}
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Return these headers as ASGI has them, with names in lower case."""
+        return [(k.lower().encode(), v.encode("latin-1")) for k, v in self.all_headers().items()]
 
     def response(self) -> Response:
         """Return the response of Quart that says so."""

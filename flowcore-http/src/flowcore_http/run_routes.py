@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 from flowcore_http.endpoint import Endpoint, check_method
-from flowcore_http.exchange import Exchange
+from flowcore_http.exchange import JSON, Exchange
 from flowcore_http.heartbeat import Heartbeat
 from flowcore_http.problem import HttpProblem
 from flowcore_http.runs import RunRecord, RunRegister
@@ -30,47 +31,33 @@ class RunRoutes:
         self.siblings: Siblings | None = None
         self._register = register
         self._heartbeat = Heartbeat(heartbeat)
-        self._endpoints = {
-            "": ("run", self._show),
-            "/cancel": ("cancel_run", self._cancel),
-            "/events": ("run_events", self._events),
+        self._questions = {
+            "": _Question("run", "GET", _describe),
+            "/cancel": _Question("cancel_run", "POST", _cancel),
+            "/events": _Question("run_events", "GET", self._events),
         }
 
     def find(self, path: str) -> Endpoint | None:
         """Return the endpoint at a path below ``/runs/``, if there is one."""
         run_id, slash, rest = path.removeprefix("/runs/").partition("/")
-        about = self._endpoints.get(slash + rest)
-        if about is None or not run_id:
+        question = self._questions.get(slash + rest)
+        if question is None or not run_id:
             return None
-        name, answer = about
-        return Endpoint(name, f"/runs/<run_id>{slash}{rest}", partial(answer, run_id))
+        answer = partial(self._answer, question, run_id)
+        return Endpoint(question.name, f"/runs/<run_id>{slash}{rest}", answer)
 
-    async def _show(self, run_id: str, exchange: Exchange) -> None:
-        if not await check_method(exchange, "GET"):
+    async def _answer(self, question: _Question, run_id: str, exchange: Exchange) -> None:
+        if not await check_method(exchange, question.method):
             return
         if (record := self._find(run_id, exchange)) is None:
             await self._elsewhere(exchange)
         else:
-            await _describe(record, exchange)
+            await question.answer(record, exchange)
 
-    async def _cancel(self, run_id: str, exchange: Exchange) -> None:
-        if not await check_method(exchange, "POST"):
-            return
-        if (record := self._find(run_id, exchange)) is None:
-            await self._elsewhere(exchange)
-        else:
-            record.cancel("api")
-            await _describe(record, exchange)
-
-    async def _events(self, run_id: str, exchange: Exchange) -> None:
-        if not await check_method(exchange, "GET"):
-            return
-        if (record := self._find(run_id, exchange)) is None:
-            await self._elsewhere(exchange)
-            return
+    async def _events(self, record: RunRecord, exchange: Exchange) -> None:
         event_id = exchange.field(b"last-event-id")
-        parsed = parse_event_id(event_id) if event_id else (run_id, 0)
-        if parsed is None or parsed[0] != run_id:
+        parsed = parse_event_id(event_id) if event_id else (record.id, 0)
+        if parsed is None or parsed[0] != record.id:
             raise _unknown_event()
         await self._read_on(exchange, record, parsed[1])
 
@@ -142,11 +129,20 @@ def _unknown_event() -> HttpProblem:
     return HttpProblem(400, "invalid_last_event_id", "Last-Event-ID is no event of this run.")
 
 
+class _Question(NamedTuple):
+    """What can be asked about a run: the endpoint's name, its method, and what answers."""
+
+    name: str
+    method: str
+    answer: Callable[[RunRecord, Exchange], Awaitable[None]]
+
+
+async def _cancel(record: RunRecord, exchange: Exchange) -> None:
+    record.cancel("api")
+    await _describe(record, exchange)
+
+
 async def _describe(record: RunRecord, exchange: Exchange) -> None:
     exchange.run_id = record.id
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"cache-control", b"no-store"),
-        (b"x-run-id", record.id.encode()),
-    ]
+    headers = [*JSON, (b"x-run-id", record.id.encode())]
     await exchange.answer(200, headers, encode_json(record.describe()).encode())

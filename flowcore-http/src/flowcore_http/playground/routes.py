@@ -14,7 +14,7 @@ import anyio.to_thread
 from flowcore import FlowApp
 from flowcore_http.body import read_object
 from flowcore_http.endpoint import Endpoint, check_method
-from flowcore_http.exchange import Exchange, Header
+from flowcore_http.exchange import JSON, Exchange, Header
 from flowcore_http.problem import HttpProblem
 from flowcore_http.settings import HttpSettings
 from flowcore_http.wire import encode_json
@@ -39,8 +39,6 @@ _GUARDS: list[Header] = [
     (b"content-security-policy", _POLICY),
     (b"referrer-policy", b"no-referrer"),
 ]
-_JSON: Header = (b"content-type", b"application/json")
-_NO_STORE: Header = (b"cache-control", b"no-store")
 
 
 def endpoints(app: FlowApp, settings: HttpSettings, *, with_keys: bool) -> Iterator[Endpoint]:
@@ -98,7 +96,7 @@ def _flows(app: FlowApp, *, with_keys: bool) -> Answer:
         if await check_method(exchange, "GET"):
             # To draw hundreds of flows takes a while.
             listed = await anyio.to_thread.run_sync(body)
-            await exchange.answer(200, [_JSON, _NO_STORE, *_GUARDS], listed)
+            await exchange.answer(200, [*JSON, *_GUARDS], listed)
 
     return answer
 
@@ -119,7 +117,7 @@ def _markdown(settings: HttpSettings) -> Answer:
             detail = f"The text is longer than {MAX_MARKDOWN_CHARACTERS} characters."
             raise HttpProblem(413, "body_too_large", detail)
         body = await anyio.to_thread.run_sync(_render, text, limiter=one_at_a_time)
-        await exchange.answer(200, [_JSON, _NO_STORE, *_GUARDS], body)
+        await exchange.answer(200, [*JSON, *_GUARDS], body)
 
     return answer
 
