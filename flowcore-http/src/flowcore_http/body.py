@@ -10,7 +10,6 @@ from pydantic_core import from_json
 from werkzeug.http import parse_options_header
 
 from flowcore_http.exchange import Exchange
-from flowcore_http.peer import ask_for_body, body_is_whole
 from flowcore_http.problem import HttpProblem
 
 # A number that a double cannot hold is spelt with an exponent of two digits or 300 digits.
@@ -88,11 +87,11 @@ async def read_whole(exchange: Exchange, max_bytes: int, seconds: float) -> byte
     def too_large(size: int) -> HttpProblem | None:
         return _too_large(max_bytes) if size > max_bytes else None
 
-    if body_is_whole():
+    if exchange.body_is_here:
         return await exchange.read_body(too_large)
     try:
         async with asyncio.timeout(seconds):
-            await ask_for_body()
+            await exchange.ask_for_body()
             return await exchange.read_body(too_large)
     except TimeoutError:
         detail = f"The body did not arrive within {seconds:g} seconds."

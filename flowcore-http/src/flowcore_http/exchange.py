@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from flowcore_http.peer import current_peer, holds_body_back
+from flowcore_http.peer import Upload, current_peer
 from flowcore_http.problem import HttpProblem
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_are_distinct", "_peer", "_receive", "_release", "_send", "_whole", "fields"),
-        *("began", "caller", "client_left", "complete", "endpoint", "extra", "method", "path"),
+        *("_are_distinct", "_peer", "_receive", "_release", "_send", "_upload", "_whole"),
+        *("began", "caller", "client_left", "complete", "endpoint", "extra", "fields"),
+        *("method", "path"),
         *("route", "run", "run_id", "scope", "sent_at", "size", "status"),
     )
 
@@ -91,6 +92,7 @@ class Exchange:
         self.fields = {name.lower(): value for name, value in reversed(headers)}
         self._are_distinct = len(self.fields) == len(headers)
         self._peer = current_peer.get()
+        self._upload: Upload | None = self._peer.upload if self._peer is not None else None
         self._receive = receive
         self._send = send
         self._whole = False
@@ -150,6 +152,24 @@ class Exchange:
             self._whole = not message.get("more_body", False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    @property
+    def body_is_here(self) -> bool:
+        """Whether the server is known to have the whole body; to read it takes no time then."""
+        return self._upload is not None and self._upload.is_whole
+
+    @property
+    def body_is_held_back(self) -> bool:
+        """Whether the client waits for :meth:`ask_for_body` before it sends the body."""
+        return self._upload is not None and self._upload.held_back
+
+    async def ask_for_body(self) -> None:
+        """Let the client send the body, if it waits for that.
+
+        Source: RFC 9110, section 10.1.1, "Expect".
+        """
+        if self._upload is not None:
+            await self._upload.ask_for()
+
     async def wait_until_left(self) -> None:
         """Wait until the client leaves; what it still sends is dropped."""
         while True:
@@ -166,7 +186,7 @@ class Exchange:
         end, :meth:`wait_until_left` is what is needed.
         """
         peer = self._peer
-        if peer is None or not (self._whole or (peer.upload and peer.upload.is_whole)):
+        if peer is None or not (self._whole or self.body_is_here):
             return False
         peer.when_gone(tell)
         return True
@@ -251,7 +271,7 @@ class Exchange:
             await self.answer(problem.status, headers, body)
             return
         # Who waits for leave to send, and gets this, sends nothing.
-        sends = not holds_body_back()
+        sends = not self.body_is_held_back
         await self.start(problem.status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.write(b"" if self.method == "HEAD" else body)
         # A connection that is closed with unread bytes is reset, and the reset destroys an answer

@@ -15,7 +15,6 @@ from typing import Self
 from quart.wrappers.response import ResponseBody
 
 from flowcore_http.exchange import LINGER_SECONDS
-from flowcore_http.peer import holds_body_back
 
 
 class LingeringBody(ResponseBody):
@@ -23,15 +22,13 @@ class LingeringBody(ResponseBody):
 
     Args:
         data: The whole body of the response.
-        rest: The body of the request, as far as it has not been read.
+        rest: The body of the request, as far as it has not been read; None if it will not come.
     """
 
-    def __init__(self, data: bytes, rest: AsyncIterable[bytes]) -> None:
+    def __init__(self, data: bytes, rest: AsyncIterable[bytes] | None) -> None:
         self._data = data
         self._rest = rest
         self._sent = False
-        # A client that waits for leave to send, and gets this answer, sends nothing.
-        self._awaits_rest = not holds_body_back()
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,7 +48,7 @@ class LingeringBody(ResponseBody):
         if not self._sent:
             self._sent = True
             return self._data
-        if self._awaits_rest:
+        if self._rest is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_SECONDS):
                     async for _ in self._rest:

@@ -62,25 +62,3 @@ class Peer:
 
 current_peer: ContextVar[Peer | None] = ContextVar("flowcore_http_peer", default=None)
 """The client of the current request; None where another server runs the app."""
-
-
-def holds_body_back() -> bool:
-    """Return whether the client of the current request waits before it sends the body."""
-    peer = current_peer.get()
-    return peer is not None and peer.upload is not None and peer.upload.held_back
-
-
-def body_is_whole() -> bool:
-    """Return whether the body of the current request is known to have come."""
-    peer = current_peer.get()
-    return peer is not None and peer.upload is not None and peer.upload.is_whole
-
-
-async def ask_for_body() -> None:
-    """Let the client of the current request send the body, if it waits for that.
-
-    Source: RFC 9110, section 10.1.1, "Expect".
-    """
-    peer = current_peer.get()
-    if peer is not None and peer.upload is not None:
-        await peer.upload.ask_for()

@@ -11,6 +11,7 @@ from flowcore import FlowApp, UnknownNameError
 from flowcore_http.admission import Admission
 from flowcore_http.cors import Cors
 from flowcore_http.docs import add_docs
+from flowcore_http.exchange import exchange_of
 from flowcore_http.flow_route import FlowRoute
 from flowcore_http.gateway import Gateway
 from flowcore_http.inflight import InFlight
@@ -113,7 +114,9 @@ def _add_error_handler(quart: Quart, app: FlowApp) -> None:
             hint = "flows are called with POST /{flow}; /docs describes them"
             error = UnknownNameError("flow", name, app.flows, "" if name.strip("/") else hint)
         response = problem_of_request(error).response()
-        response.response = LingeringBody(await response.get_data(as_text=False), request.body)
+        # A client that waits for leave to send, and gets this answer, sends nothing.
+        rest = None if exchange_of(request.scope).body_is_held_back else request.body
+        response.response = LingeringBody(await response.get_data(as_text=False), rest)
         return response
 
     quart.register_error_handler(Exception, handle)
