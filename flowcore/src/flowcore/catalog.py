@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError
@@ -78,17 +78,8 @@ class Catalog:
 
     def registrars(self, origin: str) -> dict[str, Registrar[object]]:
         """Return a registrar for each registry, keyed by the argument name of its hook."""
-        bases = {
-            "ops": Op,
-            "llms": BaseLLM,
-            "embedding_models": BaseEmbeddingModel,
-            "vector_stores": BaseVectorStore,
-            "services": BaseService,
-        }
-        return {
-            name: Registrar(cast("Registry[object]", getattr(self, name)), base, origin)
-            for name, base in bases.items()
-        }
+        registries = self._registries()
+        return {name: Registrar(registries[name], base, origin) for name, base in _BASES.items()}
 
     def merge(self, other: Catalog, *, override: bool = False) -> None:
         """Add all entries of another catalog.
@@ -96,14 +87,14 @@ class Catalog:
         Raises:
             DuplicateNameError: If a name is taken and ``override`` is false.
         """
-        for mine, theirs in zip(self._registries(), other._registries(), strict=True):
+        mine = self._registries()
+        for kind, theirs in other._registries().items():
             for name, entry in theirs.entries().items():
                 wins = override or entry.override
-                mine.add(name, entry.value, entry.origin, override=wins)
+                mine[kind].add(name, entry.value, entry.origin, override=wins)
 
-    def _registries(self) -> Iterator[Registry[object]]:
-        for name in ("ops", "llms", "embedding_models", "vector_stores", "services"):
-            yield getattr(self, name)
+    def _registries(self) -> dict[str, Registry[object]]:
+        return {name: getattr(self, name) for name in _BASES}
 
     def register_op(self, name: str = "") -> Callable[[K], K]:
         """Class decorator: make an op usable in flow expressions, by default by its class name."""
@@ -138,5 +129,13 @@ class Catalog:
         return register
 
 
+_BASES: Mapping[str, type] = {
+    "ops": Op,
+    "llms": BaseLLM,
+    "embedding_models": BaseEmbeddingModel,
+    "vector_stores": BaseVectorStore,
+    "services": BaseService,
+}
+"""What the classes in each registry derive from."""
 C = Catalog()
 """The catalog that the decorators of user code fill: ``@C.register_op()``."""

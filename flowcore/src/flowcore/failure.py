@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from types import TracebackType
 from typing import cast
 
@@ -33,9 +34,14 @@ def failure_of(error: BaseException) -> Exception | None:
     elif isinstance(error, cancelled):
         rest = None
     # Awaiting something that others cancelled looks like a cancellation of the caller.
-    if rest is None and _is_cancelled():
+    if rest is None and is_being_cancelled():
         return None
     return _wrapped(error if rest is None else rest)
+
+
+def is_being_cancelled() -> bool:
+    """Whether the code that calls this is in a scope that was cancelled."""
+    return anyio.current_effective_deadline() == -inf
 
 
 def error_text(error: BaseException | None) -> str:
@@ -77,10 +83,6 @@ def _text(error: BaseException | None) -> str:
         listed = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults]
         return "; ".join(listed)
     return str(error)
-
-
-def _is_cancelled() -> bool:
-    return anyio.current_effective_deadline() == -float("inf")
 
 
 def _wrapped(cause: BaseException) -> Exception:

@@ -13,7 +13,7 @@ from flowcore.expression import Hint, compile_expression, no_hint
 from flowcore.input_schema import InputField, InputSchema
 from flowcore.limits import FlowDeadlines
 from flowcore.op import Op
-from flowcore.op_tree import check_tree, perform
+from flowcore.op_tree import check_tree, perform, places
 from flowcore.registry import Registry
 from flowcore.run import Run
 from flowcore.user_op import UserOp
@@ -186,11 +186,7 @@ class Flow:
 
     def walk(self) -> Iterator[tuple[int, Op]]:
         """Yield all ops of the flow, each with its depth, in the order written."""
-        pending = [(0, self.op)]
-        while pending:
-            depth, op = pending.pop()
-            yield depth, op
-            pending += [(depth + 1, child) for _, child in reversed(list(op.children()))]
+        return ((place.count("."), op) for place, op in places(self.op))
 
     def execute(self, run: Run) -> Awaitable[object]:
         """Return what runs the flow's ops, on copies that belong to ``run``."""

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 from types import MemberDescriptorType
 from typing import Any, NoReturn, Self, cast
 
@@ -24,7 +23,7 @@ import anyio.abc
 
 from flowcore.context import FlowContext, sent_through
 from flowcore.errors import OpDefinitionError, did_you_mean
-from flowcore.failure import error_text, failure_of
+from flowcore.failure import error_text, failure_of, is_being_cancelled
 from flowcore.run import Run
 
 logger = logging.getLogger("flowcore")
@@ -230,7 +229,7 @@ class ParallelOp(Op):
         if error is None:
             return False
         scope = together.group.cancel_scope
-        if scope.cancel_called or anyio.current_effective_deadline() == -inf:
+        if scope.cancel_called or is_being_cancelled():
             text = "run %s: op %r failed while it was cancelled: %s"
             logger.warning(text, together.run.id, op.name, error_text(error))
         together.failure = together.failure or error
