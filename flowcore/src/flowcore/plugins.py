@@ -39,6 +39,14 @@ _EXTRAS: Mapping[str, str] = {
     "StreamChatOp": "chat",
 }
 
+_OBSERVING = (
+    *("flowcore_run_started", "flowcore_run_finished"),
+    *("flowcore_op_started", "flowcore_op_finished", "flowcore_chunk"),
+)
+
+# The name of each plugin that implements a hook, and a function of the hook's arguments.
+Calls = Sequence[tuple[str, Callable[..., Any]]]
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -129,7 +137,7 @@ class PluginHost:
             PluginError: If a hook returns something else.
         """
         managers: list[AbstractAsyncContextManager[object]] = []
-        for name, call in self._calls("flowcore_lifespan", "app"):
+        for name, call in self._calls("flowcore_lifespan"):
             manager = call(app)
             if not hasattr(manager, "__aenter__"):
                 raise PluginError(
@@ -142,7 +150,7 @@ class PluginHost:
     def diagnose(self, config: FlowConfig, *, online: bool) -> list[Finding]:
         """Return what all ``flowcore_diagnose`` hooks tell; one that fails is a finding, too."""
         findings: list[Finding] = []
-        for name, call in self._calls("flowcore_diagnose", "config", "online"):
+        for name, call in self._calls("flowcore_diagnose"):
             try:
                 findings += call(config, online)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything
@@ -152,13 +160,7 @@ class PluginHost:
 
     def observer(self) -> HookObserver | None:
         """Return what tells plugins of runs, or None if no plugin wants to know."""
-        observer = HookObserver(
-            run_started=self._calls("flowcore_run_started", "run"),
-            run_finished=self._calls("flowcore_run_finished", "run", "error"),
-            op_started=self._calls("flowcore_op_started", "run", "op"),
-            op_finished=self._calls("flowcore_op_finished", "run", "op", "error"),
-            chunk=self._calls("flowcore_chunk", "run", "chunk"),
-        )
+        observer = HookObserver(self._calls)
         return observer if observer.is_needed else None
 
     def _load(self, plugin: Plugin, load: Callable[[], object]) -> None:
@@ -207,88 +209,66 @@ class PluginHost:
                     impl.function(*[registrars[name] for name in impl.argnames])
         return sorted(names)
 
-    def _calls(self, hook: str, *arguments: str) -> list[tuple[str, Callable[..., Any]]]:
+    def _calls(self, hook: str) -> Calls:
         """Return each implementation as a function of all the hook's arguments, in order."""
-        calls: list[tuple[str, Callable[..., Any]]] = []
-        for impl in getattr(self._pm.hook, hook).get_hookimpls():
-            wanted = [arguments.index(name) for name in impl.argnames]
-            calls.append((impl.plugin_name, _picking(impl.function, wanted)))
-        return calls
-
-
-Calls = Sequence[tuple[str, Callable[..., Any]]]
+        caller = getattr(self._pm.hook, hook)
+        return [(i.plugin_name, _taking(i, caller.spec.argnames)) for i in caller.get_hookimpls()]
 
 
 class HookObserver:
-    """Tells plugins of runs; what they raise is logged, once for each, and goes no further.
+    """Tells plugins of runs; what they raise is logged, once for each hook, and goes no further.
+
+    Args:
+        calls: Returns what implements a hook.
 
     Attributes:
+        is_needed: Whether any plugin observes anything.
         sees_chunks: Whether any plugin wants to be told of chunks.
     """
 
-    def __init__(
-        self,
-        *,
-        run_started: Calls,
-        run_finished: Calls,
-        op_started: Calls,
-        op_finished: Calls,
-        chunk: Calls,
-    ) -> None:
-        self._run_started = run_started
-        self._run_finished = run_finished
-        self._op_started = op_started
-        self._op_finished = op_finished
-        self._chunk = chunk
-        self.sees_chunks = bool(chunk)
-        self._logged: set[object] = set()
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether any plugin observes anything."""
-        return any(
-            (
-                self._run_started,
-                self._run_finished,
-                self._op_started,
-                self._op_finished,
-                self._chunk,
-            )
-        )
+    def __init__(self, calls: Callable[[str], Calls]) -> None:
+        self._calls = {hook: calls(hook) for hook in _OBSERVING}
+        self._logged: set[tuple[str, str]] = set()
+        self.is_needed = any(self._calls.values())
+        self.sees_chunks = bool(self._calls["flowcore_chunk"])
 
     def run_started(self, run: Run) -> None:
         """See ``flowcore_run_started``."""
-        self._tell(self._run_started, run)
+        self._tell("flowcore_run_started", run)
 
     def run_finished(self, run: Run, error: BaseException | None) -> None:
         """See ``flowcore_run_finished``."""
-        self._tell(self._run_finished, run, error)
+        self._tell("flowcore_run_finished", run, error)
 
     def op_started(self, run: Run, op: Op) -> None:
         """See ``flowcore_op_started``."""
-        self._tell(self._op_started, run, op)
+        self._tell("flowcore_op_started", run, op)
 
     def op_finished(self, run: Run, op: Op, error: BaseException | None) -> None:
         """See ``flowcore_op_finished``."""
-        self._tell(self._op_finished, run, op, error)
+        self._tell("flowcore_op_finished", run, op, error)
 
     def chunk(self, run: Run, chunk: FlowStreamChunk) -> None:
         """See ``flowcore_chunk``."""
-        self._tell(self._chunk, run, chunk)
+        self._tell("flowcore_chunk", run, chunk)
 
-    def _tell(self, calls: Calls, *arguments: object) -> None:
-        for name, call in calls:
+    def _tell(self, hook: str, *arguments: object) -> None:
+        for name, call in self._calls[hook]:
             try:
                 call(*arguments)
             except Exception:
-                if call not in self._logged:
-                    self._logged.add(call)
+                if (name, hook) not in self._logged:
+                    self._logged.add((name, hook))
                     logger.exception("plugin %r failed while it observed a run", name)
 
 
-def _picking(function: Callable[..., Any], wanted: list[int]) -> Callable[..., Any]:
+def _taking(impl: pluggy.HookImpl, arguments: Sequence[str]) -> Callable[..., Any]:
+    function = impl.function
+    if tuple(impl.argnames) == tuple(arguments):
+        return function
     # pluggy lets an implementation leave arguments out; it passes the others by position.
-    return lambda *arguments: function(*[arguments[index] for index in wanted])
+    wanted = [arguments.index(name) for name in impl.argnames]
+    return lambda *given: function(*[given[index] for index in wanted])
 
 
 def _describe(entry_point: metadata.EntryPoint) -> Plugin:
