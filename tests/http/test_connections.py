@@ -238,7 +238,7 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
         with listen(settings) as sock:
             port = sock.getsockname()[1]
             connections = connections_of(create_app(app, settings), settings)
-            tasks.start_soon(connections.accept, sock)
+            tasks.start_soon(connections.acceptor.accept, sock)
             async with await anyio.connect_tcp("127.0.0.1", port) as client:
                 await client.send(post("/wait"))
                 with anyio.fail_after(5):

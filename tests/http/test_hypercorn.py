@@ -60,7 +60,7 @@ async def test_a_client_that_leaves_while_nobody_reads_what_it_sends_is_let_go(p
     connections = Connections(read_nothing, server_config(settings))
     with listen(settings) as sock, anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connections.accept, sock)
+            tasks.start_soon(connections.acceptor.accept, sock)
             async with await anyio.connect_tcp(*sock.getsockname()[:2]) as client:
                 await client.send(post("/any", b"x" * 100_000))
                 while not connections:

@@ -126,11 +126,13 @@ class Acceptor:
 
 
 class OpenConnections(Protocol):
-    """The open connections of one server."""
+    """The open connections of one server.
 
-    async def accept(self, sock: socket.socket, retired: Callable[[], Awaitable[object]]) -> None:
-        """Accept connections until ``retired()`` returns."""
-        ...
+    Attributes:
+        acceptor: Accepts them.
+    """
+
+    acceptor: Acceptor
 
     async def close(self, patience: float) -> None:
         """Close all of them, and abort those that take longer than ``patience`` seconds."""
@@ -148,7 +150,7 @@ async def accept_until(
     When this is cancelled, they are aborted at once.
 
     Args:
-        stopped: Waits for the end.
+        stopped: Returns when the service is to stop.
         connections: The connections.
         sock: The listening socket.
         retired: Returns when no more connections are to be accepted.
@@ -156,7 +158,7 @@ async def accept_until(
     patience = 0.0
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connections.accept, sock, retired)
+            tasks.start_soon(connections.acceptor.accept, sock, retired)
             await stopped()
             patience = CLOSE_SECONDS
             tasks.cancel_scope.cancel()

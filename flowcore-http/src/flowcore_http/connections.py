@@ -56,6 +56,9 @@ class Connections:
     Args:
         app: The ASGI app that answers their requests.
         config: The settings of the server.
+
+    Attributes:
+        acceptor: Accepts them.
     """
 
     def __init__(self, app: ASGIFramework, config: ServerConfig) -> None:
@@ -70,19 +73,11 @@ class Connections:
         self._brief = brief(self._rules)
         self._tls = config.create_ssl_context()
         self._loop = asyncio.get_running_loop()
-        self._acceptor = Acceptor(config.max_connections, self._begin)
+        self.acceptor = Acceptor(config.max_connections, self._begin)
         self._open: dict[asyncio.Task[None], Http1Connection] = {}
 
     def __len__(self) -> int:
         return len(self._open)
-
-    async def accept(
-        self,
-        sock: socket.socket,
-        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
-    ) -> None:
-        """Accept connections until ``retired()`` returns."""
-        await self._acceptor.accept(sock, retired)
 
     def _begin(self, connection: socket.socket, is_beyond: bool) -> None:
         served = Http1Connection(self._brief if is_beyond else self._rules, self._loop)
@@ -93,7 +88,7 @@ class Connections:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         del self._open[task]
-        self._acceptor.release()
+        self.acceptor.release()
 
     async def _serve(self, connection: socket.socket, protocol: _ConnectionProtocol) -> None:
         try:

@@ -86,11 +86,6 @@ class Http1Connection(Connection):
         headers = [(name.lower(), value) for name, value in event.headers.raw_items()]
         return RequestHead(event.method, event.target, event.http_version, headers)
 
-    def lose(self, exc: Exception | None = None) -> None:
-        """Let go of the request in progress, for the client has left."""
-        super().lose(exc)
-        self.resume_reading()
-
     def pause_reading(self) -> None:
         """Read no more of a request for now."""
         if self.unread is None:

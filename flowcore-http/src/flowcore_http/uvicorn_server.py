@@ -71,6 +71,9 @@ class UvicornConnections:
         settings: The settings of the service.
         tls: How connections are encrypted, if they are.
         refused: Called with what answers a request that the app never sees.
+
+    Attributes:
+        acceptor: Accepts them.
     """
 
     def __init__(
@@ -98,21 +101,13 @@ class UvicornConnections:
         self._tls = tls
         self._state = ServerState()
         self._loop = asyncio.get_running_loop()
-        self._acceptor = Acceptor(settings.max_connections, self._begin)
+        self.acceptor = Acceptor(settings.max_connections, self._begin)
         self._opening: set[asyncio.Task[None]] = set()
         self._open: set[Http1Protocol] = set()
         self._all_closed = asyncio.Event()
 
     def __len__(self) -> int:
-        return self._acceptor.count
-
-    async def accept(
-        self,
-        sock: socket.socket,
-        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
-    ) -> None:
-        """Accept connections until ``retired()`` returns."""
-        await self._acceptor.accept(sock, retired)
+        return self.acceptor.count
 
     def _begin(self, connection: socket.socket, is_beyond: bool) -> None:
         task = self._loop.create_task(self._open_one(connection, is_beyond))
@@ -143,7 +138,7 @@ class UvicornConnections:
     def _forget(self, protocol: Http1Protocol) -> None:
         if protocol in self._open:
             self._open.remove(protocol)
-            self._acceptor.release()
+            self.acceptor.release()
             if not self._open:
                 self._all_closed.set()
 
