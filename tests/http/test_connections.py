@@ -262,7 +262,7 @@ async def test_a_network_that_fails_ends_one_run_without_a_word(
 def connections_of(quart: Quart, settings: HttpSettings) -> Any:
     """Return the connections of the server that is tested."""
     if SERVER == "hypercorn":
-        return Connections(quart, server_config(settings))
+        return Connections(quart, server_config(settings), note_refusal)
     from flowcore_http.uvicorn_server import UvicornConnections
 
     return UvicornConnections(quart, settings, None, note_refusal)

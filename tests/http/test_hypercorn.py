@@ -16,6 +16,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import AsyncioSingleTask
 from hypercorn.utils import parse_socket_addr
 
+from flowcore_http.access import note_refusal
 from flowcore_http.connections import Connections, server_config
 from flowcore_http.http1 import Http1Server
 from flowcore_http.listener import listen
@@ -57,7 +58,7 @@ async def test_a_client_that_leaves_while_nobody_reads_what_it_sends_is_let_go(p
         await anyio.sleep_forever()
 
     settings = HttpSettings(port=0)
-    connections = Connections(read_nothing, server_config(settings))
+    connections = Connections(read_nothing, server_config(settings), note_refusal)
     with listen(settings) as sock, anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connections.acceptor.accept, sock)

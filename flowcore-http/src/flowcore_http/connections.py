@@ -43,11 +43,9 @@ class ServerConfig(Config):
 
     Attributes:
         max_connections: Most connections at a time.
-        refused: Called with what answers a request that the app never sees.
     """
 
     max_connections: int = 10_000
-    refused: Callable[[HttpProblem], object] = staticmethod(note_refusal)
 
 
 class Connections:
@@ -56,19 +54,25 @@ class Connections:
     Args:
         app: The ASGI app that answers their requests.
         config: The settings of the server.
+        refused: Called with what answers a request that the app never sees.
 
     Attributes:
         acceptor: Accepts them.
     """
 
-    def __init__(self, app: ASGIFramework, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        app: ASGIFramework,
+        config: ServerConfig,
+        refused: Callable[[HttpProblem], object],
+    ) -> None:
         self._config = config
         self._rules = Rules(
             entry_of(app),
             config.keep_alive_timeout,
             config.keep_alive_max_requests,
             fault_of_head,
-            config.refused,
+            refused,
         )
         self._brief = brief(self._rules)
         self._tls = config.create_ssl_context()
@@ -161,44 +165,27 @@ class _ConnectionProtocol(asyncio.StreamReaderProtocol):
         self.served.resume_writing()
 
 
-async def serve(
-    app: ASGIFramework,
-    config: ServerConfig,
-    sock: socket.socket,
-    stopped: Callable[[], Awaitable[object]],
-    retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
-) -> None:
-    """Serve ``app`` on a listening socket until ``stopped()`` returns, then close all connections.
-
-    When ``retired()`` returns, no more connections are accepted.
-
-    No lifespan events are sent. When this is cancelled, connections are aborted at once.
-    """
-    metrics = metrics_of(app)
-    config.refused = partial(note_refusal, metrics=metrics)
-    connections = Connections(app, config)
-    if metrics is not None:
-        metrics.count_connections = connections.__len__
-    await accept_until(stopped, connections, sock, retired)
-
-
 def server(settings: HttpSettings) -> Server:
     """Return the server, ready to serve as the settings say.
 
     Raises:
         ConfigError: If the certificate or its key cannot be read.
     """
-    config = server_config(settings)
+    return partial(_serve, server_config(settings))
 
-    async def run(
-        app: ASGIFramework,
-        sock: socket.socket,
-        stopped: Callable[[], Awaitable[object]],
-        retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
-    ) -> None:
-        await serve(app, config, sock, stopped, retired)
 
-    return run
+async def _serve(
+    config: ServerConfig,
+    app: ASGIFramework,
+    sock: socket.socket,
+    stopped: Callable[[], Awaitable[object]],
+    retired: Callable[[], Awaitable[object]] = anyio.sleep_forever,
+) -> None:
+    metrics = metrics_of(app)
+    connections = Connections(app, config, partial(note_refusal, metrics=metrics))
+    if metrics is not None:
+        metrics.count_connections = connections.__len__
+    await accept_until(stopped, connections, sock, retired)
 
 
 def server_config(settings: HttpSettings) -> ServerConfig:
