@@ -100,6 +100,30 @@ def test_a_mixin_brings_parameters_wherever_it_stands() -> None:
         OtherOp(query="q", top_k="many")
 
 
+def test_a_mixin_names_the_model_as_the_class_itself_does() -> None:
+    class WithSmall:
+        llm = "small"
+
+    class EarlierOp(BaseAsyncOp):
+        llm = "large"  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
+        async def async_execute(self) -> None: ...
+
+    class FirstOp(WithSmall, EarlierOp): ...
+
+    class HeirOp(FirstOp): ...
+
+    class BehindOp(EarlierOp, WithSmall): ...
+
+    double = scripted_llm("hi")
+    ops = [FirstOp(), HeirOp(), BehindOp(), HeirOp(llm="other"), FirstOp(llm=double)]
+
+    named = [op.named_backends().get("llm") for op in ops]
+    assert named == ["small", "small", "large", "other", None]
+    assert ops[-1].llm is double
+    assert WithSmall.llm == "small"
+
+
 @pytest.mark.parametrize(
     "name", ["async_execute", "run", "context", "_run", "__class__", "file_path", "bind", "llms"]
 )

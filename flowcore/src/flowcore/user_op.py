@@ -141,11 +141,14 @@ class UserOp(Op, ABC):
             )
         if inspect.isfunction(init := vars(cls).get("__init__")):
             setattr(cls, "__init__", checked_init(init))  # noqa: B010 - a type checker's own rule
-        for kind in BACKENDS & vars(cls).keys():
-            if vars(cls)[kind] is not None and not is_computed(cls, kind):
-                # A name is not yet what the property of this name finds by it.
-                setattr(cls, f"_{kind}", vars(cls)[kind])
-                delattr(cls, kind)
+        for kind in BACKENDS:
+            home = next(base for base in cls.__mro__ if {kind, f"_{kind}"} & vars(base).keys())
+            value = vars(home).get(kind)
+            if value is not None and not is_computed(home, kind):
+                # A name is not yet what the property of this name finds by it. It may be that of
+                # a mixin, which is left as it is.
+                setattr(cls, f"_{kind}", value)
+                setattr(cls, kind, vars(UserOp)[kind])
 
     # --- what an op uses while it runs ---
 
