@@ -124,6 +124,21 @@ def test_a_mixin_names_the_model_as_the_class_itself_does() -> None:
     assert WithSmall.llm == "small"
 
 
+def test_a_declared_parameter_in_a_slot_is_required() -> None:
+    class Slotted:
+        __slots__ = ("index", "seen")
+        index: str
+
+    class SearchOp(Slotted, BaseAsyncOp):
+        async def async_execute(self) -> None: ...
+
+    with pytest.raises(OpDefinitionError, match="SearchOp needs the parameter 'index'"):
+        SearchOp()
+    assert SearchOp(index="news").index == "news"
+    listed = [(p.name, p.required) for p in describe_parameters(SearchOp)]
+    assert listed == [("index", True), ("seen", False)]
+
+
 @pytest.mark.parametrize(
     "name", ["async_execute", "run", "context", "_run", "__class__", "file_path", "bind", "llms"]
 )

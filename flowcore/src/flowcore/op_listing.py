@@ -15,6 +15,7 @@ from flowcore.op import Op
 from flowcore.parameter_type import MISSING, ParameterType
 from flowcore.parameters import (
     argument_types,
+    has_no_default,
     has_own_init,
     init_arguments,
     is_computed,
@@ -92,7 +93,8 @@ def describe_parameters(cls: type[Op]) -> list[Parameter]:
     for name in own_parameters(cls):
         computed = is_computed(cls, name)
         default = MISSING if computed else getattr(cls, name, MISSING)
-        found[name] = _describe(name, types.get(name), default, is_own or computed)
+        optional = is_own or not has_no_default(cls, name)
+        found[name] = _describe(name, types.get(name), default, optional)
     if is_own:
         signature = inspect.signature(cls.__init__)
         types = argument_types(inspect.unwrap(cls.__init__), signature)

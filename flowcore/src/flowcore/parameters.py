@@ -8,7 +8,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from os import PathLike
-from types import NoneType
+from types import MemberDescriptorType, NoneType
 from typing import Any, ParamSpec, cast
 
 from pydantic import ValidationError
@@ -151,6 +151,13 @@ def is_computed(cls: type[Op], name: str) -> bool:
     """Whether an attribute is what a property, or another descriptor, makes of it."""
     value: object = inspect.getattr_static(cls, name, None)
     return hasattr(value.__class__, "__get__")
+
+
+def has_no_default(cls: type[Op], name: str) -> bool:
+    """Whether an op has a parameter only if a value is given: declared, without or in a slot."""
+    value: object = inspect.getattr_static(cls, name, None)
+    is_declared_slot = isinstance(value, MemberDescriptorType) and name in parameter_types(cls)
+    return is_declared_slot or not (is_computed(cls, name) or hasattr(cls, name))
 
 
 def is_parameter(cls: type[Op], name: str) -> bool:

@@ -22,6 +22,7 @@ from flowcore.parameters import (
     COMMON_PARAMETERS,
     check_common_parameters,
     checked_init,
+    has_no_default,
     init_arguments,
     is_computed,
     own_parameters,
@@ -129,7 +130,7 @@ class UserOp(Op, ABC):
             setattr(self, key, types.convert(op, key, value))
         if type(self).__init__ is UserOp.__init__:
             for key in own:
-                if key not in computed and not hasattr(self, key):
+                if has_no_default(type(self), key) and not hasattr(self, key):
                     raise OpDefinitionError(f"{op} needs the parameter {key!r}")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
