@@ -27,6 +27,7 @@ from flowcore.errors import (
     UnknownNameError,
     did_you_mean,
 )
+from flowcore.interruption import leaving_at_interrupt
 
 HELP = """Serve flows of LLM ops as streams of typed chunks.
 
@@ -119,7 +120,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _dashes_explained():
+            with leaving_at_interrupt(), _dashes_explained():
                 return super().invoke(ctx)
         except FlowcoreError as error:
             # What a server says of a request is as wrong as what is said here of arguments.

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -76,6 +76,20 @@ def _say(text: str, *, on_terminal: str) -> None:
 
 def leave_at_once(code: int = INTERRUPTED) -> NoReturn:
     """End the program. At its usual end, Python would wait for the threads of sync ops."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            # Whoever started the program may have closed one, and who reads one have left.
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+    finally:  # also at another interrupt, while it waits for a reader
+        os._exit(code)
+
+
+@contextmanager
+def leaving_at_interrupt() -> Generator[None]:
+    """End the program at an interrupt, wherever in the block it comes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("", on_terminal="\n")  # below ^C
+        leave_at_once()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -100,7 +100,8 @@ def command(
         with nullcontext(_show_nothing) if quiet else shown_progress() as show:
             run_until_interrupt(run)
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {_state(report)}; the same command goes on", err=True)
+        with suppress(OSError):  # nobody may read it
+            click.echo(f"interrupted: {_state(report)}; the same command goes on", err=True)
         leave_at_once()
     except OSError as error:
         what = f"{error.filename or 'the input or the results'}: {error.strerror or error}"

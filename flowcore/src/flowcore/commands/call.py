@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from flowcore.commands.completing import offering
@@ -38,6 +40,11 @@ def command(
     printer = JsonPrinter() if as_json else ChunkPrinter()
     times = OpTimes()
     tell = times.event if trace else None
+
+    def end() -> None:
+        printer.close()
+        times.print()
+
     try:
         try:
             done = (
@@ -45,11 +52,13 @@ def command(
                 if url
                 else call_here(app, flow, values, printer, tell)
             )
-        finally:
-            printer.close()
-            times.print()
-    except KeyboardInterrupt:
-        leave_at_once()
+        except KeyboardInterrupt:
+            # Who reads it may have been interrupted too; rich leaves then.
+            with suppress(OSError, SystemExit):
+                end()
+            leave_at_once()
+    finally:
+        end()
     if trace:
         times.miss_events()
     if not done:
