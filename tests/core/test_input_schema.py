@@ -51,6 +51,16 @@ def test_a_field_is_required_unless_it_says_otherwise_or_has_a_default() -> None
     assert [fault["loc"] for fault in caught.value.errors] == [["needed"], ["also"]]
 
 
+def test_null_stands_for_a_field_that_may_be_left_out() -> None:
+    checked = schema(needed={}, free={"required": False}, given={"type": "integer", "default": 3})
+
+    inputs = {"needed": "a", "free": None, "given": None, "other": None}
+    assert checked.validate(inputs) == {"needed": "a", "given": 3, "other": None}
+    with pytest.raises(InputError) as caught:
+        checked.validate({"needed": None})
+    assert [fault["loc"] for fault in caught.value.errors] == [["needed"]]
+
+
 def test_fields_that_are_not_named_pass_through() -> None:
     assert schema(a={}).validate({"a": "x", "b": [1]}) == {"a": "x", "b": [1]}
 

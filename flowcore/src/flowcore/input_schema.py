@@ -42,7 +42,7 @@ class InputField(BaseModel):
         type: Name of the JSON type; values are not converted.
         description: Shown in OpenAPI and forms.
         required: Whether a request must have the field; by default it must, unless there is a
-            ``default``.
+            ``default``. A field that it need not have counts as left out where it is null.
         default: Value of a field that a request leaves out.
         enum: The values that are allowed.
         items: For ``array``: what its items are.
@@ -81,6 +81,7 @@ class InputSchema:
     def __init__(self, flow: str, fields: Mapping[str, InputField]) -> None:
         self._flow = flow
         self._validate = _validator(fields)
+        self._optional = frozenset(name for name in fields if not fields[name].is_required)
         self._defaults = {
             name: field.default for name, field in fields.items() if field.default is not None
         }
@@ -91,12 +92,15 @@ class InputSchema:
             InputSchema._check(self._flow, _validator(optional), self._defaults)
 
     def validate(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs with the defaults filled in.
+        """Return the inputs with the defaults filled in, without optional fields that are None.
 
         Raises:
             InputError: If a field is missing or of the wrong type; all faults are listed, save
                 that of a list it is only the first item with any.
         """
+        if optional := self._optional:
+            # Many clients write null for what they leave out.
+            inputs = {k: v for k, v in inputs.items() if v is not None or k not in optional}
         # Runs must not share what they may append to.
         given = {**deepcopy(self._defaults), **inputs} if self._defaults else dict(inputs)
         return self._check(self._flow, self._validate, given)
