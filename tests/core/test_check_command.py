@@ -221,6 +221,38 @@ class TwoOp(BaseOp):
     assert "`AOp() | BOp()`" in by_name["submit_task"]
 
 
+def test_arguments_of_flowllms_models_are_told(write: Write):
+    module = write(
+        "check_ops_xyz.py",
+        """\
+from flowcore import BaseAsyncOp, BaseOp, C
+
+@C.register_op()
+class OneOp(BaseAsyncOp):
+    size: int = 1
+
+    async def async_execute(self):
+        await self.llm.achat(
+            [],
+            callback_fn=str,
+            temperature=0,
+        )
+        self.parse(callback_fn=str)
+
+@C.register_op()
+class TwoOp(BaseOp):
+    def execute(self):
+        return self.llm.chat([], default_value=None)
+""",
+    )
+
+    told = [line for line in check("config=my").output.splitlines() if "warning" in line]
+    assert [line.partition(" is FlowLLM's: ")[0] for line in told] == [
+        f"warning: {module}:10: callback_fn=",
+        f"warning: {module}:18: default_value=",
+    ]
+
+
 def test_a_context_under_another_name_of_the_same_function_is_followed(write: Write):
     module = write(
         "check_ops_xyz.py",

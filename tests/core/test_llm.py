@@ -53,6 +53,16 @@ async def test_arguments_reach_the_backend_and_win_over_the_entrys_params() -> N
     assert llm.calls[0].params == {"temperature": 0, "top_p": 1}
 
 
+async def test_arguments_that_only_flowllms_models_take_are_refused_and_reach_no_model() -> None:
+    llm = scripted_llm()
+
+    with pytest.raises(TypeError, match=r"^callback_fn= is FlowLLM's: call .*; default_value= is "):
+        await llm.achat([Message(content="Hi")], callback_fn=str, default_value="")
+    with pytest.raises(TypeError, match=r"^enable_stream_print= is FlowLLM's: delete it"):
+        llm.astream_chat([], enable_stream_print=True)
+    assert llm.calls == []
+
+
 async def test_a_failure_in_the_middle_of_achat_is_raised_and_the_stream_closed() -> None:
     llm = scripted_llm(["a", ScriptedError(error="gone", code="upstream_reset")])
 

@@ -62,6 +62,24 @@ def test_a_module_that_is_not_python_is_told_with_file_and_line(write, tmp_path)
     assert f"SyntaxError: invalid syntax ({tmp_path / 'kettle.py'}:2)" in refused("kettle")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "from flowllm.core.op import BaseAsyncOp",
+            "; write `from flowcore import BaseAsyncOp, C`",
+        ),
+        ("import flowllm", "; write `from flowcore import BaseAsyncOp, C`"),
+        ("from flowcore import C, BaseAsyncToolOp", "; BaseAsyncToolOp is FlowLLM's: derive from"),
+        ("from flowcore import HttpClient", "is FlowLLM's: write `from flowcore_http import"),
+    ],
+)
+def test_who_imports_from_flowllm_is_told_what_to_write(write, line, told) -> None:
+    write("kettle.py", line)
+
+    assert told in refused("kettle")
+
+
 def test_a_module_that_fails_is_told_with_the_line_that_failed(write, tmp_path) -> None:
     write("kettle.py", "import nothing_of_this_name")
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from pydantic import BaseModel
 
 from flowcore import (
     BaseAsyncOp,
@@ -14,11 +15,13 @@ from flowcore import (
     ChunkEnum,
     FlowApp,
     FlowStreamChunk,
+    Message,
     Op,
     OpDefinitionError,
     RunCancelledError,
     RunFailedError,
     RunState,
+    ToolCall,
 )
 from flowcore.op_listing import describe_parameters
 from flowcore.testing import collect, run_op, scripted_llm
@@ -353,6 +356,41 @@ async def test_who_asks_an_op_for_what_flowllm_had_is_told_what_takes_its_place(
     with pytest.raises(AttributeError) as caught:
         await run_op(OtherOp())
     assert len(caught.value.__notes__) == 1
+
+
+async def test_who_asks_what_an_op_uses_for_what_it_had_in_flowllm_is_told_too() -> None:
+    class Response(BaseModel):
+        """Has no such attribute either."""
+
+    class OldOp(BaseAsyncOp):
+        def __init__(self, value: Any, name: str) -> None:
+            super().__init__()
+            self.asked = value, name
+
+        async def async_execute(self) -> None:
+            getattr(*self.asked)
+
+    async def notes(value: object, name: str) -> list[str]:
+        with pytest.raises(AttributeError) as caught:
+            await run_op(OldOp(value, name))
+        return caught.value.__notes__
+
+    told, _ = await notes(ToolCall(name="f"), "argument_dict")
+    assert told.startswith("ToolCall.argument_dict is FlowLLM's: write `json.loads(")
+    told, _ = await notes(Message(), "simple_dump")
+    assert told.startswith("Message.simple_dump is FlowLLM's: ")
+    assert len(await notes(Message(), "argument_dict")) == 1
+    assert len(await notes(Response(), "simple_dump")) == 1
+
+
+def test_a_parameter_that_ops_had_in_flowllm_is_refused_with_what_to_do() -> None:
+    class OneOp(BaseAsyncOp):
+        size: int = 1
+
+        async def async_execute(self) -> None: ...
+
+    with pytest.raises(OpDefinitionError, match="no parameter 'enable_cache', which is FlowLLM's"):
+        OneOp(enable_cache=True)
 
 
 @pytest.mark.parametrize("op_class", [StagesOp, SyncStagesOp])

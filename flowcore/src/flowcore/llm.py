@@ -14,6 +14,7 @@ import anyio
 
 from flowcore.backend import Backend, ModelSettings
 from flowcore.errors import RunFailedError
+from flowcore.leftover import refuse_arguments
 from flowcore.schema import ChunkEnum, FlowStreamChunk, Message, Role, Tool, ToolCall
 from flowcore.worker import from_worker
 
@@ -124,6 +125,8 @@ def _tracked(astream_chat: Callable[..., ChatStream]) -> Callable[..., ChatStrea
         self: BaseLLM, messages: Sequence[Message], *args: Any, **kwargs: Any
     ) -> ChatStream:
         _check_messages(messages)
+        if kwargs:
+            refuse_arguments(kwargs)
         stream = astream_chat(self, messages, *args, **kwargs)
         opened = open_streams.get()
         if opened is not None:

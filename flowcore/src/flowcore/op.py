@@ -84,7 +84,10 @@ class Op:
     def not_running(self, what: str) -> NoReturn:
         """Say that ``what`` was asked of an op that is not part of a run."""
         name = type(self).__name__
-        raise RuntimeError(f"{name}.{what} exists only while the op is part of a flow that runs")
+        raise RuntimeError(
+            f"{name}.{what} exists only while the op is part of a flow that runs; to run an op by "
+            f"itself, open `FlowApp(config, flows={{'x': {name}(…)}})` and `execute('x', …)`"
+        )
 
     # --- composition ---
 

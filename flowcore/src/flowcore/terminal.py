@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from flowcore.explain import pointer
-from flowcore.leftover import leftovers
+from flowcore.leftover_search import leftovers
 from flowcore.op import Op, ParallelOp, SequentialOp
 from flowcore.op_tree import places
 from flowcore.schema import ChunkEnum, FlowStreamChunk

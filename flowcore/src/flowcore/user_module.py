@@ -9,6 +9,7 @@ from traceback import extract_tb
 from types import ModuleType
 
 from flowcore.errors import ConfigError, did_you_mean
+from flowcore.leftover import instead_of_import
 
 
 def import_user_module(name: str, origin: str) -> ModuleType:
@@ -57,4 +58,5 @@ def _cause(error: BaseException, name: str) -> str:
     frames = [
         frame for frame in extract_tb(error.__traceback__) if "importlib" not in frame.filename
     ]
-    return f"{text} ({frames[-1].filename}:{frames[-1].lineno})"
+    place = f"{frames[-1].filename}:{frames[-1].lineno}"
+    return f"{text} ({place}){instead_of_import(error)}"

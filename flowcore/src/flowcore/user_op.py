@@ -14,7 +14,7 @@ from typing import Any
 from flowcore.embedding import BaseEmbeddingModel
 from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.failure import error_text
-from flowcore.leftover import note_on
+from flowcore.leftover import instead_of_parameter, note_on
 from flowcore.llm import BaseLLM, ChatStream, close_streams, open_streams
 from flowcore.op import COPIED, Op, own_copy
 from flowcore.parameters import (
@@ -120,11 +120,13 @@ class UserOp(Op, ABC):
                 setattr(self, key, default)
         for key, value in params.items():
             if key not in own:
-                hint = did_you_mean(
-                    key, [*own, *init_arguments(type(self)), *COMMON_PARAMETERS]
-                ) or (
-                    "; an op declares its own parameters on the class "
-                    f"(`{key}: {type(value).__name__} = …`) or in its `__init__`"
+                hint = (
+                    instead_of_parameter(key)
+                    or did_you_mean(key, [*own, *init_arguments(type(self)), *COMMON_PARAMETERS])
+                    or (
+                        "; an op declares its own parameters on the class "
+                        f"(`{key}: {type(value).__name__} = …`) or in its `__init__`"
+                    )
                 )
                 raise OpDefinitionError(f"{op} has no parameter {key!r}{hint}", parameter=key)
             setattr(self, key, types.convert(op, key, value))
