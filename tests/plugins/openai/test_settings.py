@@ -92,6 +92,18 @@ def test_a_wrong_value_is_refused(wrong: dict[str, Any]):
         llm_settings(**wrong)
 
 
+@pytest.mark.parametrize("settings", [LLMSettings, EmbeddingSettings])
+def test_what_is_about_the_connection_is_refused_among_the_fields_of_a_request(settings: Any):
+    for params in ({"max_retries": 3}, {"temperature": 1, "api_key": CANARY}, {"base_url": "x"}):
+        *_, name = params
+        with pytest.raises(ValidationError, match=f"'{name}' is no field .* beside 'params'") as e:
+            settings.model_validate({"model_name": "m", "params": params})
+        assert CANARY not in str(e.value)
+    with pytest.raises(ValidationError, match="delete 'raise_exception'; a model that fails"):
+        settings.model_validate({"model_name": "m", "params": {"raise_exception": False}})
+    settings.model_validate({"model_name": "m", "params": {"extra_body": {"api_key": "x"}}})
+
+
 def test_the_entry_point_names_the_plugin():
     (entry,) = [e for e in entry_points(group="flowcore") if e.name == "openai"]
     assert entry.value == "flowcore_openai"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
@@ -44,6 +44,17 @@ class EndpointSettings(ModelSettings):
     max_retry_after: Seconds = 60
     connect_timeout: Seconds = 10
     total_timeout: Seconds | None = None
+
+    @field_validator("params")
+    @classmethod
+    def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
+        # They would be fields of each request, a key as well.
+        for name in params:
+            if name in cls.model_fields:
+                raise ValueError(f"{name!r} is no field of a request; write it beside 'params'")
+            if name == "raise_exception":
+                raise ValueError(f"delete {name!r}; a model that fails always raises its error")
+        return params
 
     @field_validator("api_key")
     @classmethod
