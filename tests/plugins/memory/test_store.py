@@ -121,6 +121,21 @@ async def test_an_id_that_exists_is_refused_before_anything_is_embedded(store, m
     assert model.calls == []
 
 
+@pytest.mark.parametrize("method", ["async_insert", "async_upsert"])
+async def test_a_single_node_is_refused_as_it_is_no_list(store, method):
+    with pytest.raises(TypeError, match=r"takes a list of nodes, such as \[node\]"):
+        await getattr(store, method)(node("a", 1.0))
+
+
+@pytest.mark.parametrize("method", ["async_delete", "async_get"])
+async def test_a_single_id_is_refused_as_its_letters_would_be_taken_for_ids(store, method):
+    await store.async_insert([node("a", 1.0)])
+
+    with pytest.raises(TypeError, match=r"takes a list of ids, such as \[node_id\]; a str is none"):
+        await getattr(store, method)("a")
+    assert ids(await store.async_list_workspace_nodes()) == ["a"]
+
+
 async def test_upsert_replaces_in_place_and_appends_the_rest(store):
     await store.async_insert([node("a", 1, 0, content="old"), node("b", 0, 1)])
     await store.async_upsert([node("c", 1, 1), node("a", 0, 2, content="new"), node("c", 3, 3)])

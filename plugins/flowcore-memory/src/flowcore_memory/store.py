@@ -62,6 +62,7 @@ class MemoryVectorStore(BaseVectorStore):
             BackendError: If a node's id exists already in the workspace or stands twice in
                 ``nodes``, or a vector has the wrong length or is not made of finite numbers.
         """
+        _refuse_one(nodes, VectorNode)
         self._refuse_duplicates(nodes, workspace_id)
         batch = await self._prepared(nodes, workspace_id)
         if batch:
@@ -79,6 +80,7 @@ class MemoryVectorStore(BaseVectorStore):
         Raises:
             BackendError: If a vector has the wrong length or is not made of finite numbers.
         """
+        _refuse_one(nodes, VectorNode)
         distinct = {node.unique_id: node for node in nodes}
         batch = await self._prepared(list(distinct.values()), workspace_id)
         if batch:
@@ -86,6 +88,7 @@ class MemoryVectorStore(BaseVectorStore):
 
     async def async_delete(self, node_ids: Sequence[str], workspace_id: str = "default") -> int:
         """Delete nodes by id and return how many there were; unknown ids are ignored."""
+        _refuse_one(node_ids, str)
         await checkpoint()
         workspace = self._workspaces.get(workspace_id)
         rows = workspace.rows(dict.fromkeys(node_ids)) if workspace else []
@@ -138,6 +141,7 @@ class MemoryVectorStore(BaseVectorStore):
         self, node_ids: Sequence[str], workspace_id: str = "default"
     ) -> list[VectorNode]:
         """Return the nodes with these ids, in this order; unknown ids are left out."""
+        _refuse_one(node_ids, str)
         await checkpoint()
         workspace = self._workspaces.get(workspace_id)
         return list(workspace.snapshot().copies(workspace.rows(node_ids))) if workspace else []
@@ -240,6 +244,13 @@ class MemoryVectorStore(BaseVectorStore):
         if size <= _INLINE_NODES:
             return function()
         return await anyio.to_thread.run_sync(function, limiter=self._threads)
+
+
+def _refuse_one(given: object, kind: type) -> None:
+    # A text is a sequence as well: of its letters, which are ids of nothing.
+    if isinstance(given, kind):
+        what = "ids, such as [node_id]" if kind is str else "nodes, such as [node]"
+        raise TypeError(f"a vector store takes a list of {what}; a {kind.__name__} is none")
 
 
 def _all_nodes(snapshot: Snapshot) -> list[VectorNode]:
