@@ -159,6 +159,8 @@ def test_the_installed_script_runs_a_flow() -> None:
         (["call", "echo", "-c", "my"], "invalid input for flow 'echo': query: "),
         (["call", "echo", "-c", "my", "query"], "written as key=value, not 'query'"),
         (["call", "echo", "-c", "my", "query=a", "top_k=many"], "top_k: "),
+        (["call", "echo", "query=a", "llm.default.api_key=k"], "input: -s llm.default.api_key=…"),
+        (["call", "echo", "deadlines.total=1"], "deadlines.total is a setting, and no input"),
         (["call", "echo", "-c", "my", "-s", "x"], "settings are written as key=value"),
         (["call", "echo", "-c", "my", "--url", "ftp://x", "query=a"], "URLs that begin with 'ftp'"),
     ],

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_SECTIONS = frozenset({"deadlines", "embedding_model", "flow", "http", "llm", "vector_store"})
+"""Where keys of a configuration begin that have dots in their names."""
+
 
 def settings_argument(function: F) -> F:
     """Let a command take ``config=NAME`` and ``a.b.c=value``, as many as are given."""
@@ -48,11 +51,14 @@ def split_inputs(
         names: What ``-c`` names.
 
     Raises:
-        UsageError: If an argument is not written as ``key=value``.
+        UsageError: If an argument is not written as ``key=value``, or names a setting.
     """
     for pair in pairs:
-        if not pair.partition("=")[0] or "=" not in pair:
+        name, equals, _ = pair.partition("=")
+        if not name or not equals:
             raise click.UsageError(f"an input is written as key=value, not {pair!r}")
+        if "." in name and name.partition(".")[0] in _SECTIONS:
+            raise click.UsageError(f"{name} is a setting, and no input: -s {name}=…")
     inputs = dict(pair.split("=", 1) for pair in pairs)
     if not names and "config" in inputs:
         names = inputs.pop("config").split(",")
