@@ -161,6 +161,16 @@ def test_only_the_given_names_are_replaced_once(
     assert prompts(write, f"p: '{escaped}'").format("p", values) == expected
 
 
+async def test_an_op_may_say_the_name_of_a_prompt_by_keyword(module, write: Write) -> None:
+    write("hello_prompt.yaml", "greet: 'Hello {name}'\nnamed: 'I am {prompt_name}'\n")
+    named = OP.replace('"greet", name', 'prompt_name="greet", name')
+    gap = OP.replace('"greet", name', '"named", prompt_name')
+
+    for op, answer in ((named, "Hello Bob"), (gap, "I am Bob")):
+        made = module(f"hello{len(answer)}_op", op).GreetOp(prompt_path="hello_prompt.yaml")
+        assert (await run_op(made)).response.answer == answer
+
+
 def test_a_boolean_switches_lines_that_bear_its_name(write: Write) -> None:
     text = "p: |\n  always\n  [brief]be brief\n  [long]be long\n  [other]stays\n"
 

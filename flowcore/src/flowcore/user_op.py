@@ -194,12 +194,17 @@ class UserOp(Op, ABC):
         """
         return self._own_prompts().get(prompt_name)
 
-    def prompt_format(self, prompt_name: str, /, **values: Any) -> str:
+    def prompt_format(self, prompt_name: str = "", /, **values: Any) -> str:
         """Return a prompt with ``{key}`` replaced by ``values``; all other braces stay.
+
+        Args:
+            prompt_name: Name of the prompt; it may be given as ``prompt_name=`` too.
+            **values: What takes the place of the gaps.
 
         Raises:
             PromptError: If there is no such prompt.
         """
+        prompt_name = prompt_name or values.pop("prompt_name", "")
         return self._own_prompts().format(prompt_name, values)
 
     def load_prompts(self, language: str) -> None:
