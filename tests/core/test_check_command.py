@@ -253,6 +253,21 @@ class TwoOp(BaseOp):
     ]
 
 
+def test_braces_that_prompts_doubled_for_flowllm_are_told_once_of_each_file(
+    write: Write, tmp_path: Path
+):
+    clean = """p: 'Say {"a": {"b": {c}}}, or {{ name }} in a template.'"""
+    for name, text in (("one", "p: |\n  {{\n    {{}}\n  }}"), ("two", clean)):
+        write(f"{name}_prompt.yaml", text)
+    flows = "OneOp(prompt_path='one_prompt.yaml') >> TwoOp(prompt_path='two_prompt.yaml')"
+    write("my.yaml", f"imports: [check_ops_xyz]\nflow: {{a: {{flow_content: {flows}}}}}")
+
+    told = [line for line in check("config=my").output.splitlines() if "warning" in line]
+    assert [line.partition(" a brace is doubled")[0] for line in told] == [
+        f"warning: {tmp_path / 'one_prompt.yaml'}:2:"
+    ]
+
+
 def test_a_context_under_another_name_of_the_same_function_is_followed(write: Write):
     module = write(
         "check_ops_xyz.py",

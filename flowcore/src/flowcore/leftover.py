@@ -98,6 +98,8 @@ OF_IMPORTS: Mapping[str, str] = {
     "FlowLLMApp": "write FlowApp",
     "Application": "write FlowApp",
     "FlowRequest": "delete it; the inputs of a run are values of `self.context`",
+    "Trajectory": "define a class of yours, with task_id, messages, score and metadata",
+    "BaseContext": "delete it; `self.ops` is a dict, and `self.context` a FlowContext",
     "ToolAttr": "write the JSON Schema of the arguments, `Tool(name=…, parameters={…})`",
     "HttpClient": "write `from flowcore_http import HttpClient`",
 }

@@ -1,15 +1,19 @@
-"""Finding in the modules of ops what they still hold of FlowLLM."""
+"""Finding in the modules and prompts of ops what they still hold of FlowLLM."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from flowcore.leftover import OF_OPS, instead_of, told_of_argument, told_of_op
 
+# Before a quotation mark or the end of a line: in templates of other kinds a name follows.
+_DOUBLED = re.compile(r'{{\s*("|$)')
 _CALLS_OF_MODELS = frozenset({"achat", "chat", "astream_chat"})
 
 
@@ -30,6 +34,23 @@ def leftovers(classes: Iterable[type]) -> Iterator[str]:
             continue  # made at run time, or without a source
         for line, what in sorted(_found(tree, its_classes)):
             yield f"{file}:{line}: {what}"
+
+
+def doubled_braces(files: Iterable[Path]) -> Iterator[str]:
+    """Find braces of JSON in prompt files that are doubled, as FlowLLM's ``prompt_format`` wants.
+
+    Yields:
+        For each file its first such line, and what to do about it.
+    """
+    for file in files:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if _DOUBLED.search(line):
+                yield (
+                    f"{file}:{number}: a brace is doubled, as FlowLLM's prompts need it; "
+                    "write it once, for here braces stay as they are"
+                )
+                break
 
 
 class _Place(NamedTuple):

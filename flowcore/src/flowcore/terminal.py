@@ -14,11 +14,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from flowcore.explain import pointer
-from flowcore.leftover_search import leftovers
+from flowcore.leftover_search import doubled_braces, leftovers
 from flowcore.op import Op, ParallelOp, SequentialOp
 from flowcore.op_tree import places
 from flowcore.schema import ChunkEnum, FlowStreamChunk
 from flowcore.trace import OpEvent
+from flowcore.user_op import UserOp
 
 if TYPE_CHECKING:
     from flowcore.app import FlowApp
@@ -147,12 +148,15 @@ class OpTimes:
 def print_flows_as_trees(app: FlowApp, names: Iterable[str]) -> None:
     """Print flows with their ops.
 
-    Warns of plugins that could not be loaded, and of calls of FlowLLM that the ops still hold.
+    Warns of plugins that could not be loaded, and of of what ops and prompts still hold of FlowLLM.
     """
     console = Console(highlight=False, soft_wrap=True)
     flows = [app.flows[name] for name in names]
     warnings = [f"{each} could not be loaded: {each.error}" for each in app.plugins.failures]
-    warnings += leftovers(type(op) for flow in flows for _, op in places(flow.op))
+    ops = [op for flow in flows for _, op in places(flow.op)]
+    warnings += leftovers(map(type, ops))
+    prompts = [op.find_prompts() for op in ops if isinstance(op, UserOp)]
+    warnings += doubled_braces(dict.fromkeys(file for file in prompts if file))
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {_safe(warning)}")
     for flow in flows:
