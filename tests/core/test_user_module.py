@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -39,6 +40,31 @@ def test_of_a_module_that_is_missing_the_nearest_is_suggested_and_the_place_name
     assert said.startswith("my.yaml:1: cannot import 'tee_op': ModuleNotFoundError: ")
     assert "did you mean 'tea_op'?" in said
     assert f"it is looked for in {tmp_path} and among what is installed" in said
+
+
+def test_a_script_whose_configuration_names_its_own_module_runs(write, tmp_path) -> None:
+    write(
+        "tea_op.py",
+        """\
+from flowcore import BaseAsyncOp, C, SyncFlowApp
+
+@C.register_op()
+class TeaOp(BaseAsyncOp):
+    async def async_execute(self):
+        self.context.response.answer = __name__
+
+if __name__ == "__main__":
+    config = {"imports": ["tea_op"], "flow": {"tea": {"flow_content": "TeaOp()"}}}
+    with SyncFlowApp(config) as app:
+        print(app.execute("tea").answer)
+""",
+    )
+
+    done = subprocess.run(
+        [sys.executable, "tea_op.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("__main__\n", "")
 
 
 def test_a_file_name_is_no_module_name(write) -> None:

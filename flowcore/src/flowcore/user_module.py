@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from traceback import extract_tb
@@ -27,7 +28,7 @@ def import_user_module(name: str, origin: str) -> ModuleType:
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(name)
+        module = _script(name) or importlib.import_module(name)
     # The user's own module may raise anything; the cause goes along.
     except (Exception, SystemExit) as error:
         raise ConfigError(f"cannot import {name!r}: {_cause(error, name)}", origin) from error
@@ -39,6 +40,17 @@ def import_user_module(name: str, origin: str) -> ModuleType:
             origin,
         )
     return module
+
+
+def _script(name: str) -> ModuleType | None:
+    """Return the script that runs, if it is this module: its ops are registered already."""
+    script = sys.modules.get("__main__")
+    file = _file_of(script) if script else None
+    if file is None or file.stem != name or name in sys.modules:
+        return None
+    spec = importlib.util.find_spec(name)
+    is_same = spec and spec.origin and Path(spec.origin).exists() and file.samefile(spec.origin)
+    return script if is_same else None
 
 
 def _file_of(module: ModuleType) -> Path | None:
