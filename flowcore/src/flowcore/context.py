@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, KeysView, Mapping
+from collections.abc import Iterator, KeysView, Mapping, MutableMapping
 from typing import Any, NoReturn
 
 from anyio.lowlevel import checkpoint
 
+from flowcore import call_values
 from flowcore.emission import chunk_of_text, is_bare
 from flowcore.errors import ChunkError, did_you_mean
 from flowcore.leftover import instead_of
@@ -108,21 +109,21 @@ class FlowContext:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a value, or ``default`` where there is none."""
-        return self._run.data.get(name, default)
+        return _values(self._run).get(name, default)
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Set several values."""
-        self._run.data.update(values)
+        _values(self._run).update(values)
 
     def keys(self) -> KeysView[str]:
         """Return the names of all values; ``dict(context)`` copies them."""
-        return self._run.data.keys()
+        return _values(self._run).keys()
 
     def __getattr__(self, name: str) -> Any:
         if name in FlowContext.__slots__:
             raise AttributeError(name)  # a copy that is still being made
         try:
-            return self._run.data[name]
+            return _values(self._run)[name]
         except KeyError:
             raise AttributeError(self._missing(name), name=name, obj=self) from None
 
@@ -135,45 +136,50 @@ class FlowContext:
                 f"context.{name} is flowcore's own and cannot be replaced; "
                 f"store the value as context[{name!r}] or under another name"
             )
-        self._run.data[name] = value
+        _values(self._run)[name] = value
 
     def __delattr__(self, name: str) -> None:
         try:
-            del self._run.data[name]
+            del _values(self._run)[name]
         except KeyError:
             raise AttributeError(self._missing(name), name=name, obj=self) from None
 
     def __getitem__(self, name: str) -> Any:
         try:
-            return self._run.data[name]
+            return _values(self._run)[name]
         except KeyError:
             raise KeyError(self._missing(name)) from None
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._run.data[name] = value
+        _values(self._run)[name] = value
 
     def __delitem__(self, name: str) -> None:
-        del self._run.data[name]
+        del _values(self._run)[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._run.data
+        return name in _values(self._run)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._run.data)
+        return iter(_values(self._run))
 
     def __len__(self) -> int:
-        return len(self._run.data)
+        return len(_values(self._run))
 
     def __repr__(self) -> str:
         # Names only: values may be secrets and end in logs.
-        return f"<FlowContext of run {self._run.id}: {', '.join(self._run.data) or 'empty'}>"
+        return f"<FlowContext of run {self._run.id}: {', '.join(_values(self._run)) or 'empty'}>"
 
     def _missing(self, name: str) -> str:
         what = f"the context of flow {self._run.flow!r} has no {name!r}"
         if instead := instead_of(name, is_sync=isinstance(self, WorkerContext)):
             return f"{what}, which is FlowLLM's: {instead}"
-        guess = did_you_mean(name, [*self._run.data, *_OWN])
+        guess = did_you_mean(name, [*_values(self._run), *_OWN])
         return f"{what}: it is neither an input nor set by an earlier op{guess}"
+
+
+def _values(run: Run) -> MutableMapping[str, Any]:
+    called = call_values.current.get()
+    return run.data if called is None else called
 
 
 class WorkerContext(FlowContext):

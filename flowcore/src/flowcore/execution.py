@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
+from flowcore import call_values
 from flowcore.ending import RunState
 from flowcore.failure import error_text, failure_of
 from flowcore.logs import running
@@ -22,6 +23,7 @@ async def execute(run: Run, body: Callable[[Run], Awaitable[object]]) -> None:
     state = RunState.CANCELLED
     error: Exception | None = None
     running.set((run.id, run.flow))
+    call_values.current.set(None)  # the run may have been started by an op that was called
     try:
         try:
             if run.observer is not None:

@@ -12,7 +12,7 @@ import re
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import MemberDescriptorType
@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Self, cast
 import anyio
 import anyio.abc
 
+from flowcore.call_values import given
 from flowcore.context import FlowContext, sent_through
 from flowcore.errors import OpDefinitionError, did_you_mean
 from flowcore.failure import error_text, failure_of, is_being_cancelled
@@ -142,15 +143,15 @@ class Op:
         """Run this op, with its retries and its fallback; it has to belong to a run.
 
         Args:
-            **values: Set in the context first.
+            **values: What its context has besides the values of the run, or in the place of them.
+                Only this call sees them, with the ops that it calls in turn: other calls of the op
+                may go on at the same time.
 
         Returns:
             What the op returns.
         """
         run = self.run
-        if values:
-            run.data.update(values)
-        with run.cleanup.enclosed():
+        with run.cleanup.enclosed(), given(values, run.data) if values else nullcontext():
             return await self._perform(run)
 
     async def _perform(self, run: Run) -> Any:
