@@ -289,6 +289,25 @@ async def test_a_fault_of_our_own_ends_its_own_connection_only(serve, post, monk
     assert record.getMessage() == r"a connection failed: (RuntimeError('no\nluck'),)"
 
 
+async def test_a_fault_of_our_own_is_told_also_when_the_client_has_left(
+    serve, post, monkeypatch, caplog
+):
+    async def fail(*_: object) -> None:
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("flowcore_http.heartbeat.Heartbeat.end", fail)
+    async with serve(FLOWS, WaitOp) as server:
+        with anyio.fail_after(5):
+            async with AsyncExitStack() as stack:
+                await hold(stack, server, post, 1)
+            while not caplog.records:
+                await anyio.sleep(0.01)
+
+    [record] = caplog.records
+    assert record.getMessage() == "a request failed"
+    assert isinstance(record.exc_info[1], ValueError)
+
+
 async def test_an_answer_that_fails_as_it_begins_ends_its_own_connection_only(serve, post, caplog):
     async def begin_and_fail(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

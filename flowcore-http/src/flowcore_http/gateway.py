@@ -14,7 +14,7 @@ from flowcore_http.endpoint import Endpoint
 from flowcore_http.exchange import BodyCutError, Exchange, exchange_of, forget, remember
 from flowcore_http.forwarded import is_forwarded
 from flowcore_http.inflight import InFlight
-from flowcore_http.problem import problem_of_request, stopping
+from flowcore_http.problem import HttpProblem, problem_of_request, stopping
 from flowcore_http.run_routes import RunRoutes
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Gateway:
             await self._answer(exchange)
         except BodyCutError:
             pass  # the server closes a connection on which an answer is left unfinished
-        except Exception:
+        # A fault of ours is told also where nobody is left to be answered.
+        except (OSError, HttpProblem):
             if not exchange.client_left:
                 raise
         finally:
