@@ -49,6 +49,15 @@ class FlowApp:
         plugins: Plugins given as objects, besides those that are installed.
         flows: Flows made in Python, by name, besides those of the configuration.
 
+    Attributes:
+        config: The configuration.
+        plugins: The plugins.
+        catalog: The classes that are registered.
+        backends: The models and stores, made on first use.
+        flows: All flows, by name.
+        runs: The runs that have not ended, by id.
+        abandoned_runs: How many runs ended without ops that ignored their cancellation.
+
     Raises:
         ConfigError: If the configuration, a flow or a backend's settings are wrong.
         DuplicateNameError: If two plugins claim one name.

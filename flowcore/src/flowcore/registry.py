@@ -37,6 +37,12 @@ class Registry(Mapping[str, type[T]]):
         A class may be registered again, also after a reload of its module. Another class under
         a taken name is refused.
 
+        Args:
+            name: The name.
+            value: The class.
+            origin: Who registers it, for messages.
+            override: Replace another class of this name.
+
         Raises:
             DuplicateNameError: If the name belongs to another class and ``override`` is false.
         """
@@ -50,7 +56,11 @@ class Registry(Mapping[str, type[T]]):
         self._entries[name] = Entry(value, origin, override)
 
     def origin(self, name: str) -> str:
-        """Return who registered ``name``."""
+        """Return who registered ``name``.
+
+        Raises:
+            KeyError: If nobody has.
+        """
         return self._entries[name].origin
 
     def entries(self) -> Mapping[str, Entry[T]]:
@@ -59,6 +69,10 @@ class Registry(Mapping[str, type[T]]):
 
     def lookup(self, name: str, hint: str = "") -> type[T]:
         """Return the class registered under ``name``.
+
+        Args:
+            name: The name.
+            hint: What is known about it if there is none, for the message.
 
         Raises:
             UnknownNameError: If there is none; the message suggests the nearest name.

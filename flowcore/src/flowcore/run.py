@@ -44,11 +44,13 @@ class Run:
         returned_by: Name of the last op that returned a value; else empty.
         active_ops: The ops that are running.
         cleanup: The cleanup of ops that were cancelled.
+        limits: What bounds the run.
+        resources: What it shares with other runs: models, stores and threads.
         trace: What tells of its ops, if that was asked for; else None.
         chunks: How many chunks the ops have emitted.
         started_at: Time of the start, in seconds since the epoch.
-        first_chunk_at: Time of the first chunk, or 0.
-        ended_at: Time of the end, or 0.
+        first_chunk_at: Time of the first chunk that an op emitted, likewise; 0 before it.
+        ended_at: Time of the end, likewise; 0 before it.
     """
 
     # Without them each run would have a dict, which is larger than all that it holds.
