@@ -117,17 +117,36 @@ async def test_a_fault_in_what_is_called_at_the_end_of_a_run_is_logged_and_takes
     def fail(run: Run) -> None:
         raise LookupError(f"after {run.state}")
 
+    told: list[RunState] = []
     async with FlowApp({}, flows={"short": QuickOp(), "long": ForeverOp()}) as app:
         with anyio.fail_after(5):
             async with app.stream("long") as chunks:
                 run = app.start("short", {})
                 run.add_done_callback(fail)
+                run.add_done_callback(lambda run: told.append(run.state))
                 await run.wait()
                 await anyio.wait_all_tasks_blocked()
                 assert (await anext(chunks)).chunk == "x" * 10
 
     assert run.state is RunState.DONE
-    assert f"run {run.id} of flow 'short' ended by a fault of flowcore" in "\n".join(log())
+    assert told == [RunState.DONE]
+    assert f"run {run.id}: what was to be called at its end failed" in "\n".join(log())
+
+
+async def test_an_answer_that_cannot_even_be_looked_at_ends_the_run_as_failed() -> None:
+    class OddDict(dict[str, int]):
+        def items(self) -> Any:
+            raise LookupError("no luck")
+
+    class AnswerOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            self.context.response.metadata["odd"] = OddDict({"half a character: \ud800": 1})
+
+    with anyio.fail_after(5):
+        async with FlowApp({}, flows={"f": AnswerOp()}) as app:
+            result = await collect(app, "f")
+
+    assert (result.state, repr(result.error)) == (RunState.FAILED, "LookupError('no luck')")
 
 
 # --- whatever ops make of their cancellation

@@ -15,7 +15,7 @@ from flowcore.channel import Channel, OwnedChunk
 from flowcore.cleanup import Cleanup
 from flowcore.emission import check_chunk, own_answer, own_pieces, text_chunk, text_size
 from flowcore.ending import RunState, cancelled_chunk, error_chunk, warn_of_lost_value
-from flowcore.errors import ChunkError, RunCancelledError
+from flowcore.errors import RunCancelledError
 from flowcore.limits import RunLimits
 from flowcore.schema import ChunkEnum, FlowResponse, FlowStreamChunk
 from flowcore.surroundings import Observer, Resources
@@ -86,8 +86,7 @@ class Run:
         self.active_ops: list[Op] = []
         self.chunks = 0
         self.started_at = time()
-        self.first_chunk_at = 0.0
-        self.ended_at = 0.0
+        self.first_chunk_at = self.ended_at = 0.0
         self.resources = resources
         self.observer = observer
         self.limits = limits or RunLimits()
@@ -103,12 +102,10 @@ class Run:
         self._finished: anyio.Event | None = None
         self.stopping_since = 0.0  # on the monotonic clock; 0 while nothing stops the run
         self._stopped_by: Exception | None = None
-        self._failed_op = ""
-        self._answered = False
+        self._failed_op = self._ended_by = ""
+        self._answered = self._drop_logged = False
         self._flowing = False  # whether a text has but to be queued
         self._encode: Callable[[Any, ChunkEnum], object] | None = None
-        self._ended_by = ""
-        self._drop_logged = False
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of flow {self.flow!r}: {self.state}>"
@@ -193,7 +190,7 @@ class Run:
     def add_done_callback(self, callback: Callable[[Run], object]) -> None:
         """Have ``callback(run)`` called once the run has ended; at once if it has.
 
-        It must be quick and raise nothing. Those added first are called first.
+        It must be quick. Those added first are called first; what one of them raises is logged.
         """
         if self.state is RunState.RUNNING:
             self._callbacks += (callback,)
@@ -325,7 +322,7 @@ class Run:
                     self.chunks += len(last)
                 if self.returned_by and not self.chunks:
                     warn_of_lost_value(self.flow, self.returned_by, self.response)
-            except ChunkError as fault:
+            except Exception as fault:  # noqa: BLE001 - it looks into what is the user's
                 state, error = RunState.FAILED, fault
         if state is not RunState.DONE:
             self.failure = self._tell(error)
@@ -341,7 +338,10 @@ class Run:
         if self.observer is not None:
             self.observer.run_finished(self, error)
         for callback in self._callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:
+                logger.exception("run %s: what was to be called at its end failed", self.id)
 
     def _tell(self, error: Exception | None) -> FlowStreamChunk:
         if error is None:
