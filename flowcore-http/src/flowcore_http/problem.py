@@ -115,17 +115,23 @@ def problem_of_run(run: Run) -> HttpProblem:
         return stopping()
     if run.state is RunState.CANCELLED:
         return HttpProblem(409, "cancelled", str(run.failure.chunk))
-    status = 504 if isinstance(run.error, RunTimeoutError) else 500
     if isinstance(run.error, InputError):
         return problem_of_request(run.error)
-    if isinstance(run.error, BackendError):
-        status = 503 if run.error.code == "upstream_busy" else 502
-        status = 504 if "timeout" in run.error.code else status
     about = run.failure.metadata
     if about["code"] == "shutting_down":
         return stopping()
-    detail = str(run.failure.chunk)
+    detail, status = str(run.failure.chunk), _status_of(run.error)
     return HttpProblem(status, about["code"], detail, error_id=about["error_id"])
+
+
+def _status_of(error: Exception | None) -> int:
+    if isinstance(error, RunTimeoutError):
+        return 504
+    if not isinstance(error, BackendError):
+        return 500
+    if "timeout" in error.code:
+        return 504
+    return 503 if error.code == "upstream_busy" else 502
 
 
 def stopping() -> HttpProblem:
