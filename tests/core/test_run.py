@@ -118,6 +118,22 @@ async def test_the_error_id_joins_the_chunk_and_the_log(log: Log) -> None:
     assert any(result.chunks[-1].metadata["error_id"] in line for line in log())
 
 
+async def test_an_error_that_is_passed_on_has_an_id_of_its_own_and_that_of_its_cause(
+    log: Log,
+) -> None:
+    class PassOnOp(BaseAsyncOp):
+        async def async_execute(self) -> None:
+            told = {"code": "op_failed", "error_id": "there"}
+            chunk = FlowStreamChunk(chunk_type=ChunkEnum.ERROR, chunk="no tea", metadata=told)
+            await self.context.add_stream_chunk(chunk)
+
+    async with FlowApp({}, flows={"f": PassOnOp()}) as app:
+        metadata = (await collect(app, "f")).chunks[-1].metadata
+
+    assert metadata["cause_id"] == "there"
+    assert any(metadata["error_id"] in line for line in log())
+
+
 @pytest.mark.parametrize("place", ["first", "last"])
 async def test_a_failure_in_one_of_several_branches_is_one_error_chunk_after_all_others(
     place: str,

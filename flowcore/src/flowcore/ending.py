@@ -62,6 +62,8 @@ def error_chunk(
         # Whatever is wrong with its metadata, the error itself has to be told.
         with suppress(Exception):
             metadata.update(from_json(json_bytes(error.metadata, fallback=str)))
+            if metadata["error_id"] != error_id:  # that of another service, say
+                metadata |= {"error_id": error_id, "cause_id": metadata["error_id"]}
     if op:
         metadata["op"] = op
     return FlowStreamChunk(
