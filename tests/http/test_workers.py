@@ -723,6 +723,28 @@ async def test_a_worker_that_is_asked_to_end_refuses_nobody_and_is_replaced(tmp_
         assert "again in" not in service.log
 
 
+async def test_a_worker_that_is_asked_to_end_in_the_moment_of_its_fork_ends(tmp_path):
+    source = f"""{OPS}
+def ask_once():
+    if pathlib.Path("again").exists():
+        pathlib.Path("again").unlink()
+        os.kill(os.getpid(), 15)
+        say("asked")
+
+os.register_at_fork(after_in_child=ask_once)
+"""
+    async with started(tmp_path, source) as service:
+        one, _ = await service.workers(2)
+        (tmp_path / "again").touch()
+        os.kill(one, signal.SIGKILL)
+        await service.logged("asked")
+        await service.logged(r"worker \d \(pid \d+\) ended with exit code 0")
+        await service.workers(2, one)
+        service.signal()
+
+        assert await service.exit_code(within=15) == 0
+
+
 async def test_a_worker_that_was_asked_to_end_stops_with_the_service(tmp_path):
     async with started(tmp_path) as service:
         one, _ = await service.workers(2)

@@ -132,6 +132,7 @@ class ServiceArbiter(Arbiter):
         self.unclean = False
         self.vacancies = [Vacancy(n + 1) for n in range(application.settings.workers)]
         self.filling = self.vacancies[0]
+        self.forked: Worker
         self._sock = sock
         self._announced = False
         self._asked_at: float | None = None
@@ -140,6 +141,10 @@ class ServiceArbiter(Arbiter):
 
     def signal(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Take a signal; SIGINT and SIGTERM are one, and the second of them is a SIGQUIT."""
+        if os.getpid() != self.pid:
+            # In a worker that was forked a moment ago, and has no handlers of its own yet.
+            self.forked.asked_early |= sig == signal.SIGTERM
+            return
         if sig in (signal.SIGINT, signal.SIGTERM):
             now = time.monotonic()
             if self._asked_at is None:
@@ -312,6 +317,7 @@ def supervise(
 
 def _assign(arbiter: ServiceArbiter, worker: Worker) -> None:
     worker.number, worker.deaths = arbiter.filling.number, arbiter.filling.deaths
+    arbiter.forked = worker
 
 
 def _ending(code: int) -> str:

@@ -110,12 +110,12 @@ class Worker(BaseWorker):
 
     def init_signals(self) -> None:
         """Remember a SIGTERM until there is an event loop; leave most others to the master."""
-        for number in (*self.SIGNALS, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(signal.SIGTERM, self._ask_early)
+        for number in {*self.SIGNALS, signal.SIGTTIN, signal.SIGTTOU} - {signal.SIGTERM}:
             signal.signal(number, signal.SIG_DFL)
         for number in _FOR_THE_MASTER:
             # Not SIG_IGN, which the programs that an op starts would inherit.
             signal.signal(number, _ignore)
-        signal.signal(signal.SIGTERM, self._ask_early)
         signal.signal(signal.SIGQUIT, _end_at_once)
 
     def _ask_early(self, _number: int, _frame: FrameType | None) -> None:
