@@ -303,6 +303,60 @@ class TwoOp(BaseOp):
     assert "raise the error, which ends the run as failed" in told[1]
 
 
+def test_what_a_class_has_from_elsewhere_is_not_taken_for_what_is_missing(write: Write):
+    write(
+        "check_bases_xyz.py",
+        """\
+class Base:
+    def configure(self):
+        self.op_params = self.set_output = str
+
+class Reached:
+    def __getattr__(self, name):
+        return str
+
+class Context:
+    def add_stream_done(self): ...
+""",
+    )
+    write(
+        "check_ops_xyz.py",
+        """\
+from check_bases_xyz import Base, Context, Reached
+from flowcore import BaseAsyncOp, BaseOp, C
+
+class Answers:
+    def add_response_error(self, error): ...
+
+@C.register_op()
+class OneOp(Base, BaseAsyncOp):
+    size: int = 1
+
+    async def async_execute(self):
+        self.set_output(self.op_params)
+        setattr(self, "tool_call", 1)
+        if hasattr(self, "join_task"):
+            self.join_task(self.tool_call)
+        context = Context()
+        context.add_stream_done()
+
+@C.register_op()
+class TwoOp(Reached, BaseOp):
+    def execute(self):
+        self.submit_task(self.input_dict)
+        say(Answers())
+
+def say(context):
+    context.add_response_error(ValueError())
+""",
+    )
+
+    result = check("config=my")
+
+    assert result.exit_code == 0
+    assert "warning" not in result.output
+
+
 def test_ops_without_a_source_are_checked_as_far_as_they_can_be(tmp_path: Path) -> None:
     source = tmp_path / "check_ops_xyz.py"
     py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")))

@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +26,23 @@ def leftovers(classes: Iterable[type]) -> Iterator[str]:
     modules: dict[str, dict[str, type]] = {}
     for cls in dict.fromkeys(base for each in classes for base in each.__mro__):
         modules.setdefault(cls.__module__, {})[cls.__name__] = cls
+    sources: list[tuple[str | None, ast.AST, dict[str, type]]] = []
     for name, its_classes in modules.items():
         try:
             module = sys.modules[name]
             file, tree = inspect.getsourcefile(module), ast.parse(inspect.getsource(module))
         except (KeyError, OSError, TypeError, SyntaxError):
             continue  # made at run time, or without a source
-        for line, what in sorted(_found(tree, its_classes)):
+        sources.append((file, tree, its_classes))
+    given = {
+        its_classes[node.name]: _given(node)
+        for _, tree, its_classes in sources
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name in its_classes
+    }
+    for file, tree, its_classes in sources:
+        missing = {name: _missing(cls, given) for name, cls in its_classes.items()}
+        for line, what in sorted(_found(tree, missing)):
             yield f"{file}:{line}: {what}"
 
 
@@ -59,23 +69,26 @@ class _Place(NamedTuple):
     Attributes:
         missing: What ops had in FlowLLM, and the class does not have that the node is in.
         is_sync: Whether the node is in a function that is not ``async``.
-        contexts: What has the context here: names of variables and of attributes.
+        contexts: The variables that have the context here.
+        others: Methods of classes of the module that are no ops.
     """
 
     missing: frozenset[str] = frozenset()
     is_sync: bool = False
     contexts: frozenset[str] = frozenset({"context"})
+    others: frozenset[str] = frozenset()
 
 
-def _found(tree: ast.AST, classes: Mapping[str, type]) -> Iterator[tuple[int, str]]:
-    pending = [(tree, _Place())]
+def _found(tree: ast.AST, missing: Mapping[str, frozenset[str]]) -> Iterator[tuple[int, str]]:
+    pending = [(tree, _Place(others=_methods_of_others(tree, missing)))]
     while pending:
         node, place = pending.pop()
         if isinstance(node, ast.ClassDef):
-            place = place._replace(missing=_missing(node, classes.get(node.name)))
+            place = place._replace(missing=missing.get(node.name, frozenset()))
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             is_sync = isinstance(node, ast.FunctionDef)
-            place = place._replace(is_sync=is_sync, contexts=place.contexts | _aliases(node))
+            contexts = (place.contexts - _made(node)) | _aliases(node)
+            place = place._replace(is_sync=is_sync, contexts=contexts)
         elif isinstance(node, ast.Attribute) and (what := _told_of(node, place)):
             yield node.end_lineno or node.lineno, what
         elif isinstance(node, ast.Call) and _last_name(node.func) in _CALLS_OF_MODELS:
@@ -87,20 +100,55 @@ def _found(tree: ast.AST, classes: Mapping[str, type]) -> Iterator[tuple[int, st
 
 def _told_of(node: ast.Attribute, place: _Place) -> str:
     name, holder = node.attr, node.value
-    if _last_name(holder) in place.contexts:
+    if isinstance(holder, ast.Name):
+        has_context = holder.id in place.contexts
+    else:
+        has_context = _last_name(holder) == "context"
+    if has_context and name not in place.others:
         instead = instead_of(name, is_sync=place.is_sync)
         return f"context.{name} is FlowLLM's: {instead}" if instead else ""
     is_own = isinstance(holder, ast.Name) and holder.id == "self"
     return told_of_op(name) if is_own and name in place.missing else ""
 
 
-def _missing(node: ast.ClassDef, cls: type | None) -> frozenset[str]:
-    if cls is None:
-        return frozenset()
+def _missing(cls: type, given: Mapping[type, frozenset[str]]) -> frozenset[str]:
+    """Return what ops had in FlowLLM, and this class does not have."""
+    if hasattr(cls, "__getattr__"):
+        return frozenset()  # it may answer to any name
     own = {name for base in cls.__mro__ for name in (*vars(base), *inspect.get_annotations(base))}
-    attributes = (part for part in ast.walk(node) if isinstance(part, ast.Attribute))
-    own |= {each.attr for each in attributes if isinstance(each.ctx, ast.Store)}
+    own = own.union(*(given.get(base, ()) for base in cls.__mro__))
     return frozenset(OF_OPS.keys() - own)
+
+
+def _given(node: ast.ClassDef) -> frozenset[str]:
+    """Return the attributes that methods of a class set, and what they may set by its name."""
+    return frozenset(
+        part.attr if isinstance(part, ast.Attribute) else str(part.value)
+        for part in ast.walk(node)
+        if (isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store))
+        or isinstance(part, ast.Constant)
+    )
+
+
+def _methods_of_others(tree: ast.AST, classes: Container[str]) -> frozenset[str]:
+    return frozenset(
+        part.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name not in classes
+        for part in node.body
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def _made(function: ast.AST) -> frozenset[str]:
+    """Return the variables to which a function assigns an object of another class."""
+    return frozenset(
+        target.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        for target in node.targets
+        if isinstance(target, ast.Name) and _last_name(node.value.func)[:1].isupper()
+    )
 
 
 def _aliases(function: ast.AST) -> frozenset[str]:
