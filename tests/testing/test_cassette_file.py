@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -155,6 +158,27 @@ def test_a_secret_in_base64_is_replaced_alone_or_as_a_part(
     assert len(begin) <= math.ceil(8 * len(before) / 6)
     assert len(end.rstrip("=")) <= 1
     assert before or not (begin or end)
+
+
+@pytest.mark.parametrize(
+    "secret", ['pa"ss\\word 9', "pässwörd-1", "a+b/c=d?e&f", "half \ud83d of one"]
+)
+@pytest.mark.parametrize(
+    "escape",
+    [
+        json.dumps,
+        partial(json.dumps, ensure_ascii=False),
+        partial(quote, errors="surrogatepass"),
+        partial(quote, safe="", errors="surrogatepass"),
+        partial(quote_plus, errors="surrogatepass"),
+    ],
+    ids=["json", "json-not-ascii", "path", "part", "query"],
+)
+def test_a_secret_that_is_escaped_is_replaced(secret: str, escape: Callable[[str], str]) -> None:
+    write(PATH, [Recording({"messages": [{"content": f"x={escape(secret)}"}]})], [secret])
+
+    [recording] = read(PATH)
+    assert recording.request["messages"][0]["content"].replace('"', "") == "x=***"
 
 
 def test_what_looks_like_base64_of_a_short_secret_stays() -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from flowcore.errors import BackendError
 from flowcore.schema import ChunkEnum, FlowStreamChunk, Message, Tool, ToolCall
-from flowcore.testing.secret_forms import with_base64
+from flowcore.testing.secret_forms import all_forms
 
 FORMAT = 1
 _OWN_KEYS = frozenset(
@@ -80,9 +80,9 @@ def write(path: Path, recordings: Sequence[Recording], secrets: Sequence[str] = 
     Args:
         path: The file; its folder is made.
         recordings: What it holds.
-        secrets: Texts to replace by asterisks, also where base64 stands for them.
+        secrets: Texts to replace by asterisks, also where base64 or escapes stand for them.
     """
-    hidden = with_base64(secrets)
+    hidden = all_forms(secrets)
     calls = [_dumped(_whole_secrets_hidden(recording, hidden)) for recording in recordings]
     # In the texts themselves: in YAML a text may be quoted, and a secret be a word of the format.
     data = {"format": FORMAT, "calls": [_without(hidden, call) for call in calls]}
