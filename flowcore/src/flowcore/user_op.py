@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from flowcore.op import COPIED, Op, own_copy
 from flowcore.parameters import (
     BACKENDS,
     COMMON_PARAMETERS,
+    ParameterTypes,
     check_common_parameters,
     checked_init,
     has_no_default,
@@ -34,8 +35,6 @@ from flowcore.run import Run
 from flowcore.vector_store import BaseVectorStore
 
 logger = logging.getLogger("flowcore")
-
-_HELD = [f"_{name}" if name in BACKENDS else name for name in COMMON_PARAMETERS if name != "name"]
 
 
 class UserOp(Op, ABC):
@@ -92,22 +91,40 @@ class UserOp(Op, ABC):
         **params: Any,
     ) -> None:
         super().__init__(name)
+        common: dict[str, Any] = {
+            "max_retries": max_retries,
+            "raise_exception": raise_exception,
+            "language": language,
+            "prompt_path": prompt_path,
+            "llm": llm,
+            "embedding_model": embedding_model,
+            "vector_store": vector_store,
+        }
         op = type(self).__name__
-        values = (max_retries, raise_exception, language, prompt_path)
-        backends = (llm, embedding_model, vector_store)
-        common = zip(COMMON_PARAMETERS, (name, *values, *backends), strict=True)
-        check_common_parameters(op, dict(common))
+        check_common_parameters(op, {"name": name, **common})
         if max_retries < 1:
             text = f"{op}: max_retries counts tries, at least 1"
             raise OpDefinitionError(text, parameter="max_retries")
-        for key, value in zip(_HELD, (*values, *backends), strict=True):
-            if value is not getattr(type(self), key):
-                setattr(self, key, value)
+        for key, value in common.items():
+            held = f"_{key}" if key in BACKENDS else key
+            if value is not getattr(type(self), held):
+                setattr(self, held, value)
         own, types = own_parameters(type(self)), parameter_types(type(self))
-        changed = types.changed_defaults(op)
-        computed = [key for key in own if is_computed(type(self), key)]
+        self._own_defaults(own, types)
+        for key, value in params.items():
+            if key not in own:
+                raise self._unknown_parameter(key, value, own)
+            setattr(self, key, types.convert(op, key, value))
+        if type(self).__init__ is UserOp.__init__:
+            for key in own:
+                if has_no_default(type(self), key) and not hasattr(self, key):
+                    raise OpDefinitionError(f"{op} needs the parameter {key!r}")
+
+    def _own_defaults(self, own: Iterable[str], types: ParameterTypes) -> None:
+        """Hold the defaults of the class that are not shared with it, or have another type."""
+        changed = types.changed_defaults(type(self).__name__)
         for key in own:
-            if key in computed:
+            if is_computed(type(self), key):
                 continue
             default = getattr(self, key, None)
             # An `__init__` may have set it, and a test have put another in its place.
@@ -118,22 +135,17 @@ class UserOp(Op, ABC):
                 setattr(self, key, own_copy(default))
             elif is_changed:
                 setattr(self, key, default)
-        for key, value in params.items():
-            if key not in own:
-                hint = (
-                    instead_of_parameter(key)
-                    or did_you_mean(key, [*own, *init_arguments(type(self)), *COMMON_PARAMETERS])
-                    or (
-                        "; an op declares its own parameters on the class "
-                        f"(`{key}: {type(value).__name__} = …`) or in its `__init__`"
-                    )
-                )
-                raise OpDefinitionError(f"{op} has no parameter {key!r}{hint}", parameter=key)
-            setattr(self, key, types.convert(op, key, value))
-        if type(self).__init__ is UserOp.__init__:
-            for key in own:
-                if has_no_default(type(self), key) and not hasattr(self, key):
-                    raise OpDefinitionError(f"{op} needs the parameter {key!r}")
+
+    def _unknown_parameter(self, key: str, value: object, own: Iterable[str]) -> OpDefinitionError:
+        known = [*own, *init_arguments(type(self)), *COMMON_PARAMETERS]
+        declare = f"(`{key}: {type(value).__name__} = …`) or in its `__init__`"
+        hint = (
+            instead_of_parameter(key)
+            or did_you_mean(key, known)
+            or f"; an op declares its own parameters on the class {declare}"
+        )
+        text = f"{type(self).__name__} has no parameter {key!r}{hint}"
+        return OpDefinitionError(text, parameter=key)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
