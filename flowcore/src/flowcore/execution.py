@@ -23,7 +23,8 @@ async def execute(run: Run, body: Callable[[Run], Awaitable[object]]) -> None:
     state = RunState.CANCELLED
     error: Exception | None = None
     running.set((run.id, run.flow))
-    call_values.current.set(None)  # the run may have been started by an op that was called
+    if call_values.current.get() is not None:
+        call_values.current.set(None)  # an op that was called has started this run
     try:
         try:
             if run.observer is not None:
