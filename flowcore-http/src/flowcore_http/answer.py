@@ -169,6 +169,7 @@ class Answer:
             if self._remaining is None:
                 # Nobody knows when a stream has something to say; its client knows that it began.
                 connection.loop.call_soon(self._send_head)
+                connection.stream()
             return
         if message["type"] != "http.response.body" or self.complete:
             raise RuntimeError(f"{message['type']!r} is out of place in an answer")

@@ -247,6 +247,10 @@ class Connection:
         if task is not None:
             self._rules.running.discard(task)
 
+    def stream(self) -> None:
+        """Take note that the answer is a stream, which may be long: timers are not small."""
+        self._patience.rest()
+
     def answered(self) -> None:
         """Go on to the next request."""
         if self.over:

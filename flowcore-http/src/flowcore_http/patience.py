@@ -41,12 +41,17 @@ class Patience:
         """End the wait, if there is one."""
         self._since = math.nan
 
-    def close(self) -> None:
-        """End the wait and the timer; there will be no further wait."""
+    def rest(self) -> None:
+        """End the wait and the timer: it may be long until the next wait."""
         self.end()
-        self._at_end = _nothing
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+
+    def close(self) -> None:
+        """End the wait and the timer; there will be no further wait."""
+        self.rest()
+        self._at_end = _nothing
 
     def _look(self) -> None:
         self._timer = None
