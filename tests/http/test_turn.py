@@ -427,8 +427,8 @@ async def test_a_long_start_is_given_up_when_there_is_a_newer_version(service: S
     with anyio.move_on_after(10):
         while len(service.pids()) < 3:
             await anyio.sleep(0.02)
-    service.change("time.sleep(60)\n", "\n")
     service.change('"one"', '"two"')
+    service.change("time.sleep(60)\n", "\n")
     await service.logged("reloaded in")
 
     assert await service.answer() == "two"
